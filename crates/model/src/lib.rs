@@ -3,9 +3,18 @@
 //! No I/O, no clock, no async. Time and randomness arrive as arguments. Every
 //! other crate depends on this one; this one depends on none of them.
 
+pub mod attempt;
+pub mod config;
+pub mod event;
 pub mod flow;
 pub mod inventory;
+pub mod judge;
 pub mod nat;
+pub mod path;
 pub mod payload;
+pub mod problem;
+pub mod proof;
 pub mod protocol;
 pub mod registration;
+pub mod run;
+pub mod stats;

@@ -15,7 +15,12 @@ pub fn bytes(seed: &str, length: usize) -> Vec<u8> {
         if out.len() >= length {
             break;
         }
-        out.extend_from_slice(&Sha256::new().chain_update(seed).chain_update(block.to_be_bytes()).finalize());
+        out.extend_from_slice(
+            &Sha256::new()
+                .chain_update(seed)
+                .chain_update(block.to_be_bytes())
+                .finalize(),
+        );
     }
     out.truncate(length);
     out

@@ -23,7 +23,9 @@ use serde::{Deserialize, Serialize};
 pub const VERSION: u32 = 1;
 
 /// Unique in a run; a tester treats it as opaque.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, schemars::JsonSchema)]
+#[derive(
+    Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, schemars::JsonSchema,
+)]
 #[serde(transparent)]
 pub struct AttemptId(pub String);
 
@@ -91,7 +93,9 @@ pub enum Outcome {
 }
 
 /// Why a call did not do what it was asked.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema, thiserror::Error)]
+#[derive(
+    Debug, Clone, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema, thiserror::Error,
+)]
 #[error("{reason}: {detail}")]
 pub struct Failure {
     pub reason: Reason,
@@ -101,11 +105,26 @@ pub struct Failure {
 
 impl Failure {
     pub fn new(reason: Reason, detail: impl Into<String>) -> Self {
-        Self { reason, detail: detail.into() }
+        Self {
+            reason,
+            detail: detail.into(),
+        }
     }
 }
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, schemars::JsonSchema)]
+#[derive(
+    Debug,
+    Clone,
+    Copy,
+    PartialEq,
+    Eq,
+    PartialOrd,
+    Ord,
+    Hash,
+    Serialize,
+    Deserialize,
+    schemars::JsonSchema,
+)]
 #[serde(rename_all = "snake_case")]
 pub enum Reason {
     /// The rung's time ran out.
@@ -131,7 +150,10 @@ pub enum Reason {
 impl Reason {
     /// An attempt that ended for this reason says nothing about the stack.
     pub fn is_infrastructure(self) -> bool {
-        matches!(self, Self::Infrastructure | Self::BadRequest | Self::Unsupported)
+        matches!(
+            self,
+            Self::Infrastructure | Self::BadRequest | Self::Unsupported
+        )
     }
 }
 
@@ -172,7 +194,19 @@ pub struct Hello {
 }
 
 /// One way to reach a peer.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, schemars::JsonSchema)]
+#[derive(
+    Debug,
+    Clone,
+    Copy,
+    PartialEq,
+    Eq,
+    PartialOrd,
+    Ord,
+    Hash,
+    Serialize,
+    Deserialize,
+    schemars::JsonSchema,
+)]
 #[serde(rename_all = "snake_case")]
 pub enum Rung {
     /// Dial the callee's address.
@@ -186,7 +220,19 @@ pub enum Rung {
 }
 
 /// How a connection runs, as the stack itself says.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, schemars::JsonSchema)]
+#[derive(
+    Debug,
+    Clone,
+    Copy,
+    PartialEq,
+    Eq,
+    PartialOrd,
+    Ord,
+    Hash,
+    Serialize,
+    Deserialize,
+    schemars::JsonSchema,
+)]
 #[serde(rename_all = "snake_case")]
 pub enum ClaimedPath {
     Direct,

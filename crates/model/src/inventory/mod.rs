@@ -3,6 +3,10 @@
 //! These are the validated types. Reading YAML into them, with errors that show
 //! file, line and remedy, is `inventory::read`.
 
+mod read;
+
+pub use read::read;
+
 use std::collections::BTreeMap;
 use std::fmt;
 use std::net::IpAddr;
@@ -12,7 +16,9 @@ use serde::{Deserialize, Serialize};
 use crate::nat::NatSpec;
 
 /// A node's name: unique in its fleet, `[a-z0-9-]`, at most 63 characters.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, schemars::JsonSchema)]
+#[derive(
+    Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, schemars::JsonSchema,
+)]
 #[serde(transparent)]
 pub struct NodeName(String);
 
@@ -182,8 +188,16 @@ impl Fleet {
 
     /// The link from one node to another: geography, then the overrides in file order.
     pub fn link(&self, from: &Node, to: &Node) -> Link {
-        let mut link = Link { delay_ms: self.geographic_delay_ms(from, to), ..Link::default() };
-        for over in self.wan.links.iter().filter(|l| l.from == from.name && l.to == to.name) {
+        let mut link = Link {
+            delay_ms: self.geographic_delay_ms(from, to),
+            ..Link::default()
+        };
+        for over in self
+            .wan
+            .links
+            .iter()
+            .filter(|l| l.from == from.name && l.to == to.name)
+        {
             link.delay_ms = over.delay_ms.unwrap_or(link.delay_ms);
             link.jitter_ms = over.jitter_ms.unwrap_or(link.jitter_ms);
             link.loss_percent = over.loss_percent.unwrap_or(link.loss_percent);

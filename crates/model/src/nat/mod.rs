@@ -1,12 +1,29 @@
 //! NAT behaviour in the words of RFC 4787.
 
+mod classify;
+pub mod theory;
+
+pub use classify::{Certificate, Front, classify, describe};
+
 use std::fmt;
 use std::net::SocketAddr;
 
 use serde::{Deserialize, Serialize};
 
 /// Which inner flows share one outer port (RFC 4787, section 4.1).
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, schemars::JsonSchema)]
+#[derive(
+    Debug,
+    Clone,
+    Copy,
+    PartialEq,
+    Eq,
+    PartialOrd,
+    Ord,
+    Hash,
+    Serialize,
+    Deserialize,
+    schemars::JsonSchema,
+)]
 pub enum Mapping {
     /// Endpoint-independent.
     #[serde(rename = "EIM")]
@@ -20,7 +37,19 @@ pub enum Mapping {
 }
 
 /// Who may send to a mapped port (RFC 4787, section 5).
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, schemars::JsonSchema)]
+#[derive(
+    Debug,
+    Clone,
+    Copy,
+    PartialEq,
+    Eq,
+    PartialOrd,
+    Ord,
+    Hash,
+    Serialize,
+    Deserialize,
+    schemars::JsonSchema,
+)]
 pub enum Filtering {
     /// Anybody.
     #[serde(rename = "EIF")]
@@ -34,17 +63,41 @@ pub enum Filtering {
 }
 
 /// One of the nine combinations.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, schemars::JsonSchema)]
+#[derive(
+    Debug,
+    Clone,
+    Copy,
+    PartialEq,
+    Eq,
+    PartialOrd,
+    Ord,
+    Hash,
+    Serialize,
+    Deserialize,
+    schemars::JsonSchema,
+)]
 pub struct Behaviour {
     pub mapping: Mapping,
     pub filtering: Filtering,
 }
 
 impl Behaviour {
-    pub const FULL_CONE: Self = Self { mapping: Mapping::Eim, filtering: Filtering::Eif };
-    pub const ADDRESS_RESTRICTED: Self = Self { mapping: Mapping::Eim, filtering: Filtering::Adf };
-    pub const PORT_RESTRICTED: Self = Self { mapping: Mapping::Eim, filtering: Filtering::Apdf };
-    pub const SYMMETRIC: Self = Self { mapping: Mapping::Apdm, filtering: Filtering::Apdf };
+    pub const FULL_CONE: Self = Self {
+        mapping: Mapping::Eim,
+        filtering: Filtering::Eif,
+    };
+    pub const ADDRESS_RESTRICTED: Self = Self {
+        mapping: Mapping::Eim,
+        filtering: Filtering::Adf,
+    };
+    pub const PORT_RESTRICTED: Self = Self {
+        mapping: Mapping::Eim,
+        filtering: Filtering::Apdf,
+    };
+    pub const SYMMETRIC: Self = Self {
+        mapping: Mapping::Apdm,
+        filtering: Filtering::Apdf,
+    };
 
     /// The older name, where there is one: "Full Cone", "Symmetric", ….
     pub fn classic_name(self) -> Option<&'static str> {
@@ -73,6 +126,37 @@ impl fmt::Display for Behaviour {
         };
         f.pad(&format!("{mapping}/{filtering}"))
     }
+}
+
+/// Reads `EIM/APDF`.
+impl std::str::FromStr for Behaviour {
+    type Err = NotABehaviour;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        let not = || NotABehaviour {
+            given: text.to_owned(),
+        };
+        let (mapping, filtering) = text.split_once('/').ok_or_else(not)?;
+        let mapping = match mapping {
+            "EIM" => Mapping::Eim,
+            "ADM" => Mapping::Adm,
+            "APDM" => Mapping::Apdm,
+            _ => return Err(not()),
+        };
+        let filtering = match filtering {
+            "EIF" => Filtering::Eif,
+            "ADF" => Filtering::Adf,
+            "APDF" => Filtering::Apdf,
+            _ => return Err(not()),
+        };
+        Ok(Self { mapping, filtering })
+    }
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("`{given}` is not MAPPING/FILTERING of RFC 4787, such as EIM/APDF")]
+pub struct NotABehaviour {
+    given: String,
 }
 
 /// What a NAT box is asked to be.

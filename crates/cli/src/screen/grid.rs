@@ -1,0 +1,123 @@
+//! The matrix as a grid: callers down, callees across, a glyph a cell.
+
+use std::collections::BTreeMap;
+
+use model::attempt::{Attempt, Counted, Pair};
+use model::inventory::NodeName;
+use model::nat::theory::Category;
+
+use super::paint::{Paint, Style};
+
+/// What a cell shows.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Glyph {
+    Direct,
+    Relayed,
+    Failed,
+    Infrastructure,
+    /// No attempt yet.
+    Open,
+}
+
+impl Glyph {
+    /// Of a finished attempt.
+    pub fn of(attempt: &Attempt) -> Self {
+        match attempt.verdict() {
+            Counted::Infrastructure => Self::Infrastructure,
+            Counted::Failure => Self::Failed,
+            Counted::Success if attempt.is_relayed() => Self::Relayed,
+            Counted::Success => Self::Direct,
+        }
+    }
+
+    fn sign(self) -> &'static str {
+        match self {
+            Self::Direct => "●",
+            Self::Relayed => "◐",
+            Self::Failed => "✗",
+            Self::Infrastructure => "!",
+            Self::Open => "·",
+        }
+    }
+
+    fn style(self) -> Style {
+        match self {
+            Self::Direct => Style::Good,
+            Self::Relayed => Style::Note,
+            Self::Failed => Style::Bad,
+            Self::Infrastructure => Style::Warn,
+            Self::Open => Style::Dim,
+        }
+    }
+}
+
+/// The first attempt of every pair decides its glyph.
+#[derive(Debug, Default)]
+pub struct Grid {
+    nodes: Vec<(NodeName, String)>,
+    cells: BTreeMap<Pair, Glyph>,
+}
+
+impl Grid {
+    /// `nodes`: the tested ones, in order, each with its NAT in a word or two.
+    pub fn new(nodes: Vec<(NodeName, String)>) -> Self {
+        Self { nodes, cells: BTreeMap::new() }
+    }
+
+    pub fn add(&mut self, attempt: &Attempt) {
+        self.cells.entry(attempt.start.cell.pair.clone()).or_insert_with(|| Glyph::of(attempt));
+    }
+
+    pub fn render(&self, paint: Paint) -> String {
+        let width = self.nodes.iter().map(|(name, _)| name.as_str().len()).max().unwrap_or(0);
+        let numbers: Vec<String> = (1..=self.nodes.len()).map(|n| n.to_string()).collect();
+        let column = numbers.last().map_or(1, String::len) + 2;
+        let mut out = format!("  {:width$}     ", "caller ↓  callee →");
+        let margin = out.chars().count();
+        for number in &numbers {
+            out.push_str(&paint.text(Style::Dim, &format!("{number:>column$}")));
+        }
+        out.push('\n');
+        for ((name, nat), number) in self.nodes.iter().zip(&numbers) {
+            let label = format!("  {number:>2}  {:width$}  {nat}", name.as_str());
+            out.push_str(&label);
+            out.push_str(&" ".repeat(margin.saturating_sub(label.chars().count())));
+            for (to, _) in &self.nodes {
+                out.push_str(&self.cell(name, to, column, paint));
+            }
+            out.push('\n');
+        }
+        out.push_str(&legend(paint));
+        out
+    }
+
+    fn cell(&self, from: &NodeName, to: &NodeName, column: usize, paint: Paint) -> String {
+        let padding = " ".repeat(column - 1);
+        if from == to {
+            return format!("{padding} ");
+        }
+        let pair = Pair { from: from.clone(), to: to.clone() };
+        let glyph = self.cells.get(&pair).copied().unwrap_or(Glyph::Open);
+        format!("{padding}{}", paint.text(glyph.style(), glyph.sign()))
+    }
+}
+
+fn legend(paint: Paint) -> String {
+    let entry = |glyph: Glyph, word: &str| format!("{} {word}", paint.text(glyph.style(), glyph.sign()));
+    format!(
+        "  {}   {}   {}   {}\n",
+        entry(Glyph::Direct, "direct"),
+        entry(Glyph::Relayed, "relayed"),
+        entry(Glyph::Failed, "failed"),
+        entry(Glyph::Infrastructure, "infrastructure"),
+    )
+}
+
+/// `direct`, `nat traversed`, `relay`.
+pub fn category_word(category: Category) -> &'static str {
+    match category {
+        Category::Direct => "direct",
+        Category::NatTraversed => "nat_traversed",
+        Category::Relay => "relay",
+    }
+}

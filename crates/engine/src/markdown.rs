@@ -1,0 +1,213 @@
+//! `proof-<timestamp>.md`, in the request's format.
+
+use std::fmt::Write;
+
+use jiff::SignedDuration;
+use model::attempt::{Matrix, ObservedPath};
+use model::proof::{CriterionResult, MatrixCell, Proof};
+use model::stats::Verdict;
+
+/// The whole document.
+pub fn render(proof: &Proof, run_dir: &str) -> String {
+    let mut out = String::new();
+    header(&mut out, proof);
+    criteria(&mut out, proof);
+    findings(&mut out, proof);
+    failures(&mut out, proof);
+    evidence(&mut out, proof, run_dir);
+    nodes(&mut out, proof);
+    matrix(&mut out, proof);
+    builds(&mut out, proof);
+    out
+}
+
+/// Writing to a String cannot fail; this keeps the calls readable.
+macro_rules! line {
+    ($out:expr) => { $out.push('\n') };
+    ($out:expr, $($arg:tt)*) => {{ let _ = writeln!($out, $($arg)*); }};
+}
+
+fn header(out: &mut String, proof: &Proof) {
+    line!(out, "# Test Proof: {}", proof.project);
+    line!(out, "## Date: {}", proof.started_at.strftime("%Y-%m-%d %H:%M:%S UTC"));
+    line!(out, "## Duration: {}", duration(proof.ended_at.duration_since(proof.started_at)));
+    let state = &proof.state;
+    line!(out, "## Result: {state} ({})", proof.verdict);
+    line!(out);
+    line!(out, "{}", proof.summary);
+    line!(out);
+}
+
+fn criteria(out: &mut String, proof: &Proof) {
+    let title = if proof.verdict == Verdict::Pass { "Success Criteria Met" } else { "Success Criteria" };
+    line!(out, "### {title}");
+    for criterion in &proof.criteria {
+        line!(out, "- {}", criterion_line(criterion));
+    }
+    line!(out);
+}
+
+/// `Direct connections: 100.0% (target: 99%, margin 4) n = 72, 95% interval 95.0–100.0%: PASS`
+fn criterion_line(c: &CriterionResult) -> String {
+    let name = match c.name.as_str() {
+        "direct" => "Direct connections",
+        "nat_traversed" => "NAT traversal",
+        "relay" => "Relay",
+        other => other,
+    };
+    let Some([low, high]) = c.interval else {
+        return format!("{name}: no attempts (target: {}%): {}", c.target, c.verdict);
+    };
+    let percent = 100.0 * c.successes as f64 / c.attempts as f64;
+    let infrastructure = match c.infrastructure_failures {
+        0 => String::new(),
+        n => format!(", {n} infrastructure failures apart"),
+    };
+    format!(
+        "{name}: {percent:.1}% (target: {}%) {} of {}, 95% interval {low:.1}–{high:.1}%, margin {}{infrastructure}: {}. {}",
+        c.target, c.successes, c.attempts, c.margin, c.verdict, c.reason
+    )
+}
+
+fn findings(out: &mut String, proof: &Proof) {
+    if proof.findings.is_empty() {
+        return;
+    }
+    line!(out, "### Findings");
+    for finding in &proof.findings {
+        line!(out, "- {finding}");
+    }
+    line!(out);
+}
+
+fn failures(out: &mut String, proof: &Proof) {
+    let failed: Vec<_> = proof.matrix.iter().filter(|cell| cell.failure.is_some()).collect();
+    if failed.is_empty() {
+        return;
+    }
+    line!(out, "### Cells with failures");
+    for cell in failed {
+        let reason = cell.failure.as_deref().unwrap_or_default();
+        line!(out, "- {} ({} of {} succeeded): {reason}", cell.pair, cell.successes, cell.attempts);
+    }
+    line!(out);
+}
+
+fn evidence(out: &mut String, proof: &Proof, run_dir: &str) {
+    line!(out, "### Evidence");
+    line!(out, "- Journal: {run_dir}/journal.jsonl");
+    if proof.evidence.logs.is_empty() {
+        line!(out, "- Logs: not collected");
+    } else {
+        line!(out, "- Logs: {run_dir}/logs/ ({} files)", proof.evidence.logs.len());
+    }
+    match &proof.evidence.metrics {
+        Some(metrics) => line!(out, "- Metrics: {run_dir}/{metrics}"),
+        None => line!(out, "- Metrics: not collected"),
+    }
+    let commits = &proof.evidence.fix_commits;
+    line!(out, "- Fix commits: {}", if commits.is_empty() { "none".to_owned() } else { commits.join(", ") });
+    if let Some(wan) = proof.wan {
+        line!(
+            out,
+            "- Emulated internet: {} packets, lateness p50 {:.2} ms, p99 {:.2} ms, {} unasked drops",
+            wan.packets,
+            wan.lateness_p50_ms,
+            wan.lateness_p99_ms,
+            wan.unasked_drops
+        );
+    }
+    let latency_attempts = proof.attempts.iter().filter(|a| a.start.matrix == Matrix::Stack).count();
+    line!(out, "- Attempts: {latency_attempts}, each with rungs, endpoints and counted bytes, in {run_dir}/proof.json");
+    line!(
+        out,
+        "- Terms: {} bytes each way, {} s a rung, fresh ports and identities in every attempt (no cool-off needed)",
+        proof.plan.payload_bytes,
+        proof.plan.timeout_ms / 1000
+    );
+    line!(out);
+}
+
+fn nodes(out: &mut String, proof: &Proof) {
+    line!(out, "### Nodes Tested");
+    line!(out);
+    line!(out, "| Node | Region | NAT as labelled | NAT as measured | Stack | Running digest |");
+    line!(out, "|---|---|---|---|---|---|");
+    for node in &proof.nodes {
+        line!(
+            out,
+            "| {} | {} | {} | {} | {} | {} |",
+            node.name,
+            node.region,
+            node.nat.labelled,
+            node.nat.measured,
+            node.stack.as_deref().unwrap_or("–"),
+            node.digest.as_deref().map_or("–", |d| &d[..d.len().min(16)])
+        );
+    }
+    for node in &proof.nodes {
+        if node.reached != "reached" {
+            line!(out, "\n{} took no part: {}", node.name, node.reached);
+        }
+    }
+    line!(out);
+}
+
+fn matrix(out: &mut String, proof: &Proof) {
+    line!(out, "### Connectivity Matrix");
+    line!(out);
+    line!(out, "| From | To | Category | Predicted | Observed | Claimed | Plain UDP | Attempts | Connect |");
+    line!(out, "|---|---|---|---|---|---|---|---|---|");
+    for cell in &proof.matrix {
+        line!(
+            out,
+            "| {} | {} | {} | {} | {} | {:?} | {} | {} of {} | {} |",
+            cell.pair.from,
+            cell.pair.to,
+            cell.category,
+            cell.predicted,
+            observed(&cell.observed),
+            cell.claimed,
+            cell.reference.as_ref().map_or("–", observed),
+            cell.successes,
+            cell.attempts,
+            connect(cell)
+        );
+    }
+    line!(out);
+}
+
+fn connect(cell: &MatrixCell) -> String {
+    cell.connect_ms.map_or_else(|| "–".into(), |ms| format!("{ms:.0} ms"))
+}
+
+fn observed(path: &ObservedPath) -> &'static str {
+    match path {
+        ObservedPath::Direct => "direct",
+        ObservedPath::Relayed => "relayed",
+        ObservedPath::None => "none",
+        ObservedPath::Unmeasured => "unmeasured",
+    }
+}
+
+fn builds(out: &mut String, proof: &Proof) {
+    line!(out, "### Builds");
+    for build in &proof.builds {
+        line!(out, "- {} {} ({} bytes) by `{}`", build.binary, build.sha256, build.bytes, build.command);
+    }
+    if let Some(stack) = &proof.plan.stack {
+        let commit = stack.commit.as_deref().unwrap_or("no commit");
+        let dirty = stack.dirty_sha256.as_deref().map_or("clean".into(), |d| format!("uncommitted diff {d}"));
+        line!(out, "- {} from {}: {commit}, {dirty}", stack.name, stack.given);
+    }
+}
+
+/// `6h 30m`, `2m 31s`, `8s`.
+pub fn duration(d: SignedDuration) -> String {
+    let seconds = d.as_secs().max(0);
+    match (seconds / 3600, seconds / 60 % 60, seconds % 60) {
+        (0, 0, s) => format!("{s}s"),
+        (0, m, s) => format!("{m}m {s}s"),
+        (h, m, _) => format!("{h}h {m}m"),
+    }
+}

@@ -1,0 +1,129 @@
+//! Runs cells side by side, with no node in more attempts at once than allowed.
+
+use std::collections::{HashMap, VecDeque};
+
+use futures::StreamExt;
+use futures::stream::FuturesUnordered;
+use model::attempt::{Attempt, AttemptStart, Cell, Endpoints, Matrix, Observed, Outcome};
+use model::event::Event;
+use model::inventory::NodeName;
+use model::protocol::{AttemptId, ClaimedPath};
+
+use crate::attempt::{Terms, drive};
+use crate::recorder::{RecordError, Recorder};
+use crate::tester::Tester;
+
+/// How many attempts may run at once.
+#[derive(Debug, Clone, Copy)]
+pub struct Limits {
+    pub total: usize,
+    pub per_node: usize,
+}
+
+/// One matrix of one TEST.
+pub struct MatrixRun<'a> {
+    pub matrix: Matrix,
+    pub cycle: u32,
+    pub pass: u32,
+    pub recorder: &'a Recorder,
+    pub terms: &'a Terms,
+    pub testers: &'a HashMap<NodeName, Tester>,
+    pub limits: Limits,
+}
+
+impl MatrixRun<'_> {
+    /// Runs every cell once, except those that are not `wanted` any more when
+    /// their turn comes. Returns the attempts in the order they ended.
+    pub async fn run(
+        &self,
+        cells: impl IntoIterator<Item = Cell>,
+        wanted: impl Fn(&Cell) -> bool,
+    ) -> Result<Vec<Attempt>, RecordError> {
+        let mut waiting: VecDeque<Cell> = cells.into_iter().collect();
+        let mut busy: HashMap<NodeName, usize> = HashMap::new();
+        let mut running = FuturesUnordered::new();
+        let mut ended = Vec::new();
+        let mut position = self.positions_used();
+        loop {
+            waiting.retain(&wanted);
+            while running.len() < self.limits.total
+                && let Some(cell) = self.take_next(&mut waiting, &busy)
+            {
+                *busy.entry(cell.pair.from.clone()).or_default() += 1;
+                *busy.entry(cell.pair.to.clone()).or_default() += 1;
+                running.push(self.attempt(cell, position, running.len() as u32 + 1));
+                position += 1;
+            }
+            let Some(attempt) = running.next().await else { return Ok(ended) };
+            let attempt: Attempt = attempt?;
+            for node in [&attempt.start.cell.pair.from, &attempt.start.cell.pair.to] {
+                if let Some(count) = busy.get_mut(node) {
+                    *count -= 1;
+                }
+            }
+            ended.push(attempt);
+        }
+    }
+
+    /// The first cell, in order, whose two nodes both have room.
+    fn take_next(&self, waiting: &mut VecDeque<Cell>, busy: &HashMap<NodeName, usize>) -> Option<Cell> {
+        let has_room = |node: &NodeName| busy.get(node).copied().unwrap_or(0) < self.limits.per_node;
+        let index = waiting.iter().position(|cell| has_room(&cell.pair.from) && has_room(&cell.pair.to))?;
+        waiting.remove(index)
+    }
+
+    async fn attempt(&self, cell: Cell, position: u32, at_once: u32) -> Result<Attempt, RecordError> {
+        let start = AttemptStart {
+            id: self.id(position),
+            matrix: self.matrix,
+            cycle: self.cycle,
+            pass: self.pass,
+            position,
+            cell,
+        };
+        self.recorder.record(Event::AttemptStarted(start.clone()))?;
+        let attempt = match self.ends(&start.cell).await {
+            Ok((caller, callee)) => drive(self.terms, start, caller, callee, at_once).await,
+            Err(detail) => never_began(start, detail, at_once),
+        };
+        self.recorder.record(Event::AttemptFinished(Box::new(attempt.clone())))?;
+        Ok(attempt)
+    }
+
+    async fn ends(&self, cell: &Cell) -> Result<(crate::attempt::End, crate::attempt::End), String> {
+        let tester = |node: &NodeName| self.testers.get(node).ok_or_else(|| format!("no tester runs on {node}"));
+        let (from, to) = (tester(&cell.pair.from)?, tester(&cell.pair.to)?);
+        let (caller, callee) = tokio::join!(from.end(), to.end());
+        Ok((caller.map_err(|e| e.to_string())?, callee.map_err(|e| e.to_string())?))
+    }
+
+    fn id(&self, position: u32) -> AttemptId {
+        let matrix = match self.matrix {
+            Matrix::Reference => "reference",
+            Matrix::Stack => "stack",
+        };
+        AttemptId(format!("{matrix}-{}.{}-{position:04}", self.cycle, self.pass))
+    }
+
+    /// A TEST that is run again after an interruption goes on counting.
+    fn positions_used(&self) -> u32 {
+        self.recorder.with(|run| {
+            let ours = |s: &AttemptStart| (s.matrix, s.cycle, s.pass) == (self.matrix, self.cycle, self.pass);
+            let finished = run.attempts.iter().map(|a| &a.start);
+            finished.chain(run.in_flight.values()).filter(|s| ours(s)).map(|s| s.position + 1).max().unwrap_or(0)
+        })
+    }
+}
+
+fn never_began(start: AttemptStart, detail: String, at_once: u32) -> Attempt {
+    Attempt {
+        start,
+        outcome: Outcome::Infrastructure { detail },
+        observed: Observed::UNMEASURED,
+        claimed: ClaimedPath::Unknown,
+        rungs: Vec::new(),
+        connect_ms: None,
+        at_once,
+        endpoints: Endpoints::default(),
+    }
+}

@@ -1,0 +1,187 @@
+//! One try in a cell: what was asked, what happened, what the wire showed.
+
+use std::net::SocketAddr;
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use crate::inventory::NodeName;
+use crate::nat::theory::{Category, Prediction};
+use crate::protocol::{AttemptId, ClaimedPath, Failure, Rung};
+
+/// An ordered pair of nodes: the caller and the callee.
+#[derive(
+    Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema,
+)]
+pub struct Pair {
+    pub from: NodeName,
+    pub to: NodeName,
+}
+
+impl std::fmt::Display for Pair {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.pad(&format!("{} → {}", self.from, self.to))
+    }
+}
+
+/// A pair with everything that is fixed about it before any attempt.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct Cell {
+    #[serde(flatten)]
+    pub pair: Pair,
+    pub category: Category,
+    pub predicted: Prediction,
+}
+
+/// Which matrix an attempt belongs to.
+#[derive(
+    Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema,
+)]
+#[serde(rename_all = "snake_case")]
+pub enum Matrix {
+    /// Plain UDP, which must agree with theory before the stack is tried.
+    Reference,
+    /// The stack under test; the attempts that criteria judge.
+    Stack,
+}
+
+/// An attempt that is about to begin.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct AttemptStart {
+    pub id: AttemptId,
+    pub matrix: Matrix,
+    /// 0 at first; one more after every fix and every restart.
+    pub cycle: u32,
+    /// 0 is a cycle's first TEST, 1 the one after the first wait, 2 after the second.
+    pub pass: u32,
+    /// Position in this pass's schedule; criteria are judged in this order.
+    pub position: u32,
+    #[serde(flatten)]
+    pub cell: Cell,
+}
+
+/// A finished attempt.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct Attempt {
+    #[serde(flatten)]
+    pub start: AttemptStart,
+    pub outcome: Outcome,
+    /// What counters outside the peers showed.
+    pub observed: Observed,
+    /// What the stack said of its own connection.
+    pub claimed: ClaimedPath,
+    pub rungs: Vec<RungRecord>,
+    /// From the first packet of the winning rung to a usable connection.
+    pub connect_ms: Option<f64>,
+    /// How many attempts ran when this one began; above four, connect times inflate.
+    pub at_once: u32,
+    pub endpoints: Endpoints,
+}
+
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case", tag = "class")]
+pub enum Outcome {
+    /// The payload went each way and both digests are right.
+    Success,
+    /// The stack did not do it.
+    StackFailure(Failure),
+    /// Nothing was learnt about the stack.
+    Infrastructure { detail: String },
+}
+
+/// The path that counted packets took.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum ObservedPath {
+    Direct,
+    /// At least 90% of the payload in both legs of a third party.
+    Relayed,
+    /// No path carried the payload.
+    None,
+    /// Nobody counted; not the same as none.
+    Unmeasured,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct Observed {
+    pub path: ObservedPath,
+    /// The third party of a relayed path.
+    pub via: Option<SocketAddr>,
+    /// Payload bytes counted from caller to callee and back, on the path named.
+    pub forth_bytes: u64,
+    pub back_bytes: u64,
+}
+
+impl Observed {
+    pub const UNMEASURED: Self = Self {
+        path: ObservedPath::Unmeasured,
+        via: None,
+        forth_bytes: 0,
+        back_bytes: 0,
+    };
+}
+
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct RungRecord {
+    pub rung: Rung,
+    pub elapsed_ms: f64,
+    pub timeout_ms: u64,
+    /// `None` where the rung succeeded.
+    pub failure: Option<Failure>,
+}
+
+/// Every address that the two sides knew themselves or each other by.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
+pub struct Endpoints {
+    pub caller: Vec<SocketAddr>,
+    pub callee: Vec<SocketAddr>,
+}
+
+impl Attempt {
+    /// Whether this counts as a success of its cell's category.
+    ///
+    /// A relayed connection where a path exists is a failed traversal: the
+    /// category asks for a path between the two, and a relay is none.
+    pub fn verdict(&self) -> Counted {
+        match &self.outcome {
+            Outcome::Infrastructure { .. } => Counted::Infrastructure,
+            Outcome::StackFailure(_) => Counted::Failure,
+            Outcome::Success if self.start.cell.category == Category::Relay => Counted::Success,
+            Outcome::Success if self.is_relayed() => Counted::Failure,
+            Outcome::Success => Counted::Success,
+        }
+    }
+
+    /// As observed; the claim counts only where nobody observed.
+    pub fn is_relayed(&self) -> bool {
+        match self.observed.path {
+            ObservedPath::Relayed => true,
+            ObservedPath::Unmeasured => self.claimed == ClaimedPath::Relayed,
+            ObservedPath::Direct | ObservedPath::None => false,
+        }
+    }
+
+    /// The stack said one thing and the wire another.
+    pub fn disagrees(&self) -> bool {
+        matches!(
+            (self.claimed, &self.observed.path),
+            (
+                ClaimedPath::Direct | ClaimedPath::Punched,
+                ObservedPath::Relayed
+            ) | (ClaimedPath::Relayed, ObservedPath::Direct)
+                | (
+                    ClaimedPath::Direct | ClaimedPath::Punched | ClaimedPath::Relayed,
+                    ObservedPath::None
+                )
+        )
+    }
+}
+
+/// How an attempt enters a criterion.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Counted {
+    Success,
+    Failure,
+    /// Shown and capped, neither success nor failure.
+    Infrastructure,
+}

@@ -1,0 +1,614 @@
+//! An inventory file, read and checked.
+
+use std::collections::{BTreeMap, HashMap};
+use std::net::IpAddr;
+
+use serde::Deserialize;
+use serde_saphyr::Spanned;
+
+use super::{
+    Emulation, Fleet, LinkOverride, Node, NodeName, NodeNat, Place, Port, Role, Ssh, Transport, Wan,
+};
+use crate::nat::{Behaviour, NatSpec};
+use crate::problem::{Problem, Problems, Source, did_you_mean, none_or};
+
+/// More hosts than one machine or one person can look after.
+const MOST_NODES: usize = 1000;
+
+/// Reads the text of an inventory; `file` is for messages.
+///
+/// # Errors
+/// Everything that is wrong with it, each with its line and a remedy.
+pub fn read(file: &str, text: &str) -> Result<Fleet, Problems> {
+    let source = Source::new(file, text);
+    let raw: RawFleet = source.parse()?;
+    let mut reader = Reader {
+        source: &source,
+        problems: Vec::new(),
+    };
+    let fleet = reader.fleet(raw);
+    none_or(reader.problems)?;
+    Ok(fleet)
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct RawFleet {
+    fleet: String,
+    #[serde(default)]
+    regions: BTreeMap<String, RawPlace>,
+    #[serde(default)]
+    wan: RawWan,
+    #[serde(default)]
+    defaults: RawDefaults,
+    nodes: Vec<RawNode>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct RawPlace {
+    latitude: f64,
+    longitude: f64,
+}
+
+#[derive(Deserialize, Default)]
+#[serde(deny_unknown_fields)]
+struct RawWan {
+    #[serde(default)]
+    seed: u64,
+    #[serde(default)]
+    constant_ms: f64,
+    #[serde(default)]
+    links: Vec<RawLink>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct RawLink {
+    from: Spanned<String>,
+    to: Spanned<String>,
+    delay_ms: Option<Spanned<f64>>,
+    jitter_ms: Option<Spanned<f64>>,
+    loss_percent: Option<Spanned<f64>>,
+    rate_mbit: Option<Spanned<f64>>,
+}
+
+#[derive(Deserialize, Default)]
+#[serde(deny_unknown_fields)]
+struct RawDefaults {
+    ssh: Option<RawSsh>,
+    #[serde(default)]
+    ports: BTreeMap<String, Spanned<String>>,
+}
+
+#[derive(Deserialize, Clone)]
+#[serde(deny_unknown_fields)]
+struct RawSsh {
+    user: Option<String>,
+    port: Option<u16>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct RawNode {
+    name: Spanned<String>,
+    hostname: Option<Spanned<String>>,
+    addresses: Spanned<Vec<Spanned<String>>>,
+    #[serde(default)]
+    provider: String,
+    #[serde(default = "nowhere")]
+    region: Spanned<String>,
+    role: Spanned<String>,
+    nat: Option<Spanned<RawNat>>,
+    #[serde(default)]
+    services: Vec<String>,
+    #[serde(default)]
+    ports: BTreeMap<String, Spanned<String>>,
+    ssh: Option<RawSsh>,
+    note: Option<String>,
+}
+
+fn nowhere() -> Spanned<String> {
+    Spanned::new(
+        String::new(),
+        serde_saphyr::Location::UNKNOWN,
+        serde_saphyr::Location::UNKNOWN,
+    )
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct RawNat {
+    #[serde(rename = "type")]
+    kind: Option<Spanned<String>>,
+    behaviour: Option<Spanned<String>>,
+    emulation: Option<Spanned<String>>,
+    #[serde(default)]
+    emulated_by: Vec<String>,
+    difficulty: Option<String>,
+    expected_success: Option<Spanned<f64>>,
+}
+
+struct Reader<'a> {
+    source: &'a Source,
+    problems: Vec<Problem>,
+}
+
+impl Reader<'_> {
+    fn fleet(&mut self, raw: RawFleet) -> Fleet {
+        let defaults = raw.defaults;
+        let places: Vec<String> = raw.regions.keys().cloned().collect();
+        self.count(raw.nodes.len());
+        self.duplicates(&raw.nodes);
+        self.prober(&raw.nodes);
+        let names: Vec<String> = raw.nodes.iter().map(|n| n.name.value.clone()).collect();
+        let nodes = raw
+            .nodes
+            .into_iter()
+            .map(|n| self.node(n, &defaults, &places))
+            .collect();
+        let links = raw
+            .wan
+            .links
+            .into_iter()
+            .map(|l| self.link(l, &names))
+            .collect();
+        let regions = raw.regions.into_iter().map(|(name, p)| {
+            (
+                name,
+                Place {
+                    latitude: p.latitude,
+                    longitude: p.longitude,
+                },
+            )
+        });
+        Fleet {
+            name: raw.fleet,
+            nodes,
+            regions: regions.collect(),
+            wan: Wan {
+                seed: raw.wan.seed,
+                constant_ms: raw.wan.constant_ms,
+                links,
+            },
+        }
+    }
+
+    fn count(&mut self, nodes: usize) {
+        if nodes == 0 {
+            self.problems.push(self.source.problem_with(
+                "nodes",
+                "the fleet has no nodes",
+                "list at least one under `nodes`",
+            ));
+        } else if nodes > MOST_NODES {
+            let message =
+                format!("the fleet has {nodes} nodes, {MOST_NODES} at most can be looked after");
+            self.problems.push(self.source.problem_with(
+                "nodes",
+                message,
+                "split it into several files",
+            ));
+        }
+    }
+
+    fn duplicates(&mut self, nodes: &[RawNode]) {
+        let mut seen: HashMap<String, String> = HashMap::new();
+        for node in nodes {
+            let hostname = node.hostname.iter();
+            let own = std::iter::once(&node.name)
+                .chain(hostname)
+                .chain(&node.addresses.value);
+            for word in own {
+                let same_node = seen.get(&word.value).is_some_and(|owner| {
+                    *owner == node.name.value && word.value != node.name.value
+                });
+                if let Some(owner) = seen.insert(word.value.clone(), node.name.value.clone())
+                    && !same_node
+                {
+                    self.wrong(
+                        word,
+                        format!("`{}` is listed twice, first for {owner}", word.value),
+                        "every name, hostname and address belongs to one node",
+                    );
+                }
+            }
+        }
+    }
+
+    /// A NAT is measured before it is believed, and that takes a public node.
+    fn prober(&mut self, nodes: &[RawNode]) {
+        let has_public = nodes
+            .iter()
+            .any(|n| n.nat.is_none() && n.role.value != "registry");
+        if let Some(natted) = nodes
+            .iter()
+            .find(|n| n.nat.is_some())
+            .filter(|_| !has_public)
+        {
+            self.wrong(
+                &natted.name,
+                format!(
+                    "{} is behind a NAT and no tested node is public, so nothing can probe it",
+                    natted.name.value
+                ),
+                "add a `role: test` or `role: bootstrap` node without `nat`",
+            );
+        }
+    }
+
+    fn node(&mut self, raw: RawNode, defaults: &RawDefaults, places: &[String]) -> Node {
+        self.name(&raw.name);
+        if raw.addresses.value.is_empty() {
+            self.wrong(
+                &raw.addresses,
+                format!("{} has no address", raw.name.value),
+                "list at least one IP address",
+            );
+        }
+        let role = self.role(&raw.role);
+        let nat = raw.nat.map(|nat| self.nat(&nat));
+        if role == Role::Nat && nat.is_none() {
+            self.wrong(
+                &raw.role,
+                format!("{} has `role: nat` and no `nat`", raw.name.value),
+                "say which NAT it is behind, or give it another role",
+            );
+        }
+        if matches!(role, Role::Bootstrap | Role::Registry) && nat.is_some() {
+            self.wrong(
+                &raw.role,
+                format!(
+                    "{} has to be reached by everybody and is behind a NAT",
+                    raw.name.value
+                ),
+                "make it public, or give it `role: nat`",
+            );
+        }
+        self.region(&raw.region, places);
+        let addresses = raw
+            .addresses
+            .value
+            .iter()
+            .filter_map(|a| self.address(a))
+            .collect();
+        let mut ports = self.ports(&defaults.ports);
+        ports.extend(self.ports(&raw.ports));
+        Node {
+            hostname: raw
+                .hostname
+                .map_or_else(|| raw.name.value.clone(), |h| h.value),
+            name: NodeName::new(raw.name.value),
+            addresses,
+            provider: raw.provider,
+            region: raw.region.value,
+            role,
+            nat,
+            services: raw.services,
+            ports,
+            ssh: ssh(raw.ssh, defaults.ssh.clone()),
+            note: raw.note,
+        }
+    }
+
+    fn name(&mut self, name: &Spanned<String>) {
+        let fits = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-';
+        let value = &name.value;
+        if value.is_empty()
+            || value.len() > 63
+            || !value.chars().all(fits)
+            || value.starts_with('-')
+        {
+            self.wrong(
+                name,
+                format!("`{value}` is not a node name"),
+                "use a-z, 0-9 and `-`, at most 63 characters, not starting with `-`",
+            );
+        }
+    }
+
+    fn role(&mut self, role: &Spanned<String>) -> Role {
+        const ROLES: [(&str, Role); 4] = [
+            ("registry", Role::Registry),
+            ("bootstrap", Role::Bootstrap),
+            ("nat", Role::Nat),
+            ("test", Role::Test),
+        ];
+        self.choice(role, "role", &ROLES).unwrap_or(Role::Test)
+    }
+
+    fn nat(&mut self, nat: &Spanned<RawNat>) -> NodeNat {
+        let raw = &nat.value;
+        const EMULATIONS: [(&str, Emulation); 2] =
+            [("docker", Emulation::Docker), ("netns", Emulation::Netns)];
+        let emulation = raw
+            .emulation
+            .as_ref()
+            .and_then(|e| self.choice(e, "emulation", &EMULATIONS));
+        if let Some(percent) = raw
+            .expected_success
+            .as_ref()
+            .filter(|p| !(0.0..=100.0).contains(&p.value))
+        {
+            self.wrong(
+                percent,
+                format!("{} is not a percentage", percent.value),
+                "give a number from 0 to 100",
+            );
+        }
+        NodeNat {
+            spec: NatSpec {
+                behaviour: self.behaviour(nat),
+            },
+            emulation: emulation.unwrap_or(Emulation::Netns),
+            emulated_by: raw.emulated_by.clone(),
+            difficulty: raw.difficulty.clone(),
+            expected_success: raw.expected_success.as_ref().map(|p| p.value),
+        }
+    }
+
+    fn behaviour(&mut self, nat: &Spanned<RawNat>) -> Behaviour {
+        const TYPES: [(&str, Behaviour); 4] = [
+            ("full-cone", Behaviour::FULL_CONE),
+            ("address-restricted", Behaviour::ADDRESS_RESTRICTED),
+            ("port-restricted", Behaviour::PORT_RESTRICTED),
+            ("symmetric", Behaviour::SYMMETRIC),
+        ];
+        let found = match (&nat.value.kind, &nat.value.behaviour) {
+            (Some(kind), None) => self.choice(kind, "NAT type", &TYPES),
+            (None, Some(behaviour)) => {
+                let parsed = behaviour.value.parse().ok();
+                if parsed.is_none() {
+                    self.wrong(behaviour, format!("`{}` is not a NAT behaviour", behaviour.value), "write MAPPING/FILTERING of RFC 4787: EIM, ADM or APDM, then EIF, ADF or APDF, such as EIM/APDF");
+                }
+                parsed
+            }
+            _ => {
+                self.wrong(
+                    nat,
+                    "a NAT needs either a `type` or a `behaviour`".into(),
+                    "write `type: port-restricted`, or `behaviour: EIM/APDF`",
+                );
+                None
+            }
+        };
+        found.unwrap_or(Behaviour::PORT_RESTRICTED)
+    }
+
+    fn region(&mut self, region: &Spanned<String>, places: &[String]) {
+        if places.is_empty() || region.value.is_empty() || places.contains(&region.value) {
+            return;
+        }
+        let near = did_you_mean(&region.value, places.iter().map(String::as_str));
+        let help = near.map_or(
+            "add it to `regions` with latitude and longitude".into(),
+            |n| format!("did you mean `{n}`?"),
+        );
+        self.wrong(
+            region,
+            format!("region `{}` is not in `regions`", region.value),
+            &help,
+        );
+    }
+
+    fn address(&mut self, address: &Spanned<String>) -> Option<IpAddr> {
+        let parsed = address.value.parse().ok();
+        if parsed.is_none() {
+            self.wrong(
+                address,
+                format!("`{}` is not an IP address", address.value),
+                "names go into `hostname`, addresses are numbers such as 192.0.2.7",
+            );
+        }
+        parsed
+    }
+
+    fn ports(&mut self, raw: &BTreeMap<String, Spanned<String>>) -> BTreeMap<String, Port> {
+        raw.iter()
+            .filter_map(|(service, port)| Some((service.clone(), self.port(port)?)))
+            .collect()
+    }
+
+    fn port(&mut self, raw: &Spanned<String>) -> Option<Port> {
+        let parsed = raw.value.split_once('/').and_then(|(number, transport)| {
+            let transport = match transport {
+                "tcp" => Transport::Tcp,
+                "udp" => Transport::Udp,
+                _ => return None,
+            };
+            Some(Port {
+                number: number.parse().ok()?,
+                transport,
+            })
+        });
+        if parsed.is_none() {
+            self.wrong(
+                raw,
+                format!("`{}` is not a port", raw.value),
+                "write NUMBER/udp or NUMBER/tcp, such as 9000/udp",
+            );
+        }
+        parsed
+    }
+
+    fn link(&mut self, raw: RawLink, names: &[String]) -> LinkOverride {
+        for end in [&raw.from, &raw.to] {
+            if !names.contains(&end.value) {
+                let near = did_you_mean(&end.value, names.iter().map(String::as_str));
+                let help = near.map_or("name a node of this file".into(), |n| {
+                    format!("did you mean `{n}`?")
+                });
+                self.wrong(end, format!("no node is called `{}`", end.value), &help);
+            }
+        }
+        for number in [&raw.delay_ms, &raw.jitter_ms, &raw.rate_mbit]
+            .into_iter()
+            .flatten()
+        {
+            if !number.value.is_finite() || number.value < 0.0 {
+                self.wrong(
+                    number,
+                    format!("{} is less than nothing", number.value),
+                    "give a number from 0 up",
+                );
+            }
+        }
+        if let Some(loss) = raw
+            .loss_percent
+            .as_ref()
+            .filter(|l| !(0.0..=100.0).contains(&l.value))
+        {
+            self.wrong(
+                loss,
+                format!("{} is not a percentage", loss.value),
+                "give a number from 0 to 100",
+            );
+        }
+        let value = |number: &Option<Spanned<f64>>| number.as_ref().map(|n| n.value);
+        LinkOverride {
+            delay_ms: value(&raw.delay_ms),
+            jitter_ms: value(&raw.jitter_ms),
+            loss_percent: value(&raw.loss_percent),
+            rate_mbit: value(&raw.rate_mbit),
+            from: NodeName::new(raw.from.value),
+            to: NodeName::new(raw.to.value),
+        }
+    }
+
+    fn choice<T: Copy>(
+        &mut self,
+        given: &Spanned<String>,
+        what: &str,
+        known: &[(&str, T)],
+    ) -> Option<T> {
+        let found = known
+            .iter()
+            .find(|(word, _)| *word == given.value)
+            .map(|(_, value)| *value);
+        if found.is_none() {
+            let words: Vec<&str> = known.iter().map(|(word, _)| *word).collect();
+            let help = match did_you_mean(&given.value, words.iter().copied()) {
+                Some(near) => format!("did you mean `{near}`?"),
+                None => format!("it is one of {}", words.join(", ")),
+            };
+            self.wrong(given, format!("`{}` is not a {what}", given.value), &help);
+        }
+        found
+    }
+
+    fn wrong<T>(&mut self, at: &Spanned<T>, message: String, help: &str) {
+        let span = at.referenced.span();
+        let offset = usize::try_from(span.byte_offset().unwrap_or(0)).unwrap_or(0);
+        let length = usize::try_from(span.byte_len().unwrap_or(0)).unwrap_or(0);
+        self.problems
+            .push(self.source.problem(offset, length, message, help));
+    }
+}
+
+fn ssh(own: Option<RawSsh>, default: Option<RawSsh>) -> Ssh {
+    let pick = |ssh: &Option<RawSsh>| {
+        (
+            ssh.as_ref().and_then(|s| s.user.clone()),
+            ssh.as_ref().and_then(|s| s.port),
+        )
+    };
+    let ((user, port), (default_user, default_port)) = (pick(&own), pick(&default));
+    Ssh {
+        user: user.or(default_user).unwrap_or_else(|| "root".into()),
+        port: port.or(default_port).unwrap_or(22),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const SAORSA: &str = include_str!("../../../../fleets/saorsa.yaml");
+
+    fn errors(text: &str) -> Vec<(usize, String, String)> {
+        let problems = read("fleet.yaml", text).unwrap_err();
+        problems
+            .all
+            .iter()
+            .map(|p| (p.line(), p.message.clone(), p.help().to_owned()))
+            .collect()
+    }
+
+    #[test]
+    fn the_requests_fleet_has_its_ten_nodes() {
+        let fleet = read("fleets/saorsa.yaml", SAORSA).unwrap();
+        assert_eq!(fleet.nodes.len(), 10);
+        assert_eq!(fleet.tested().count(), 9);
+        assert_eq!(fleet.tested().filter(|n| n.nat.is_some()).count(), 4);
+        assert_eq!(
+            fleet.nodes[0].ports["ant-quic-test"],
+            Port {
+                number: 9000,
+                transport: Transport::Udp
+            }
+        );
+    }
+
+    #[test]
+    fn latency_follows_geography() {
+        let fleet = read("fleets/saorsa.yaml", SAORSA).unwrap();
+        let delay = |a: usize, b: usize| fleet.link(&fleet.nodes[a], &fleet.nodes[b]).delay_ms;
+        assert!(
+            (delay(0, 5) - 1.0).abs() < 1e-9,
+            "same city: the constant alone"
+        );
+        assert!(
+            (45.0..65.0).contains(&delay(4, 7)),
+            "London to Singapore: {}",
+            delay(4, 7)
+        );
+    }
+
+    #[test]
+    fn an_unknown_key_is_shown_with_its_line() {
+        let text = "fleet: f\nnodes:\n  - name: a\n    adresses: [127.0.0.1]\n    role: test\n";
+        let (line, message, help) = errors(text).remove(0);
+        assert_eq!(line, 4, "{message}");
+        assert_eq!(help, "did you mean `addresses`?", "{message}");
+    }
+
+    #[test]
+    fn several_contradictions_are_told_at_once() {
+        let text = "fleet: f\nnodes:\n  - name: a\n    addresses: [1.2.3.4]\n    role: nat\n    nat: { type: fullcone }\n  - name: a\n    addresses: [nowhere]\n    role: natt\n    nat: { type: symmetric }\n";
+        let found = errors(text);
+        let messages: Vec<_> = found
+            .iter()
+            .map(|(line, message, _)| format!("{line}: {message}"))
+            .collect();
+        assert_eq!(
+            messages,
+            [
+                "7: `a` is listed twice, first for a",
+                "3: a is behind a NAT and no tested node is public, so nothing can probe it",
+                "6: `fullcone` is not a NAT type",
+                "9: `natt` is not a role",
+                "8: `nowhere` is not an IP address",
+            ]
+        );
+        assert_eq!(found[2].2, "did you mean `full-cone`?");
+    }
+
+    #[test]
+    fn a_thousand_nodes_read_and_one_more_does_not() {
+        let fleet = |n: usize| {
+            let nodes: String = (0..n)
+                .map(|i| {
+                    format!(
+                        "  - {{ name: n{i}, addresses: [10.{}.{}.1], role: test }}\n",
+                        i / 250,
+                        i % 250
+                    )
+                })
+                .collect();
+            format!("fleet: f\nnodes:\n{nodes}")
+        };
+        assert_eq!(read("f", &fleet(1000)).unwrap().nodes.len(), 1000);
+        assert!(errors(&fleet(1001))[0].1.contains("1000 at most"));
+        assert!(errors("fleet: f\nnodes: []\n")[0].1.contains("no nodes"));
+    }
+}

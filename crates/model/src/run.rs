@@ -1,0 +1,466 @@
+//! A run is a fold over its journal.
+//!
+//! [`Run::apply`] takes one event and is the only thing that changes a run, live
+//! or replayed; [`Run::next`] says what to do now. It checks a whole event before
+//! it changes anything.
+
+use std::collections::BTreeMap;
+
+use jiff::{SignedDuration, Timestamp};
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use crate::attempt::{Attempt, AttemptStart, Matrix, Observed, Outcome};
+use crate::event::{Build, Deployed, Event, NatMeasured, NodeFacts, Plan, StopCause};
+use crate::inventory::NodeName;
+use crate::protocol::{AttemptId, ClaimedPath};
+use crate::stats::Verdict;
+
+/// The states of the request, by its names.
+#[derive(
+    Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema,
+)]
+pub enum State {
+    #[serde(rename = "INTERVIEW")]
+    Interview,
+    #[serde(rename = "SETUP")]
+    Setup,
+    #[serde(rename = "BUILD_LOCAL")]
+    BuildLocal,
+    #[serde(rename = "DEPLOY")]
+    Deploy,
+    #[serde(rename = "TEST")]
+    Test,
+    #[serde(rename = "FIX")]
+    Fix,
+    #[serde(rename = "WAIT_1HR")]
+    Wait1Hr,
+    #[serde(rename = "WAIT_6HR")]
+    Wait6Hr,
+    #[serde(rename = "RESTART")]
+    Restart,
+    #[serde(rename = "COMPLETE")]
+    Complete,
+    #[serde(rename = "STOPPED")]
+    Stopped,
+}
+
+impl State {
+    /// Where a run may go from here by `Entered`.
+    fn successors(self) -> &'static [Self] {
+        match self {
+            Self::Interview | Self::Restart => &[Self::Setup],
+            Self::Setup => &[Self::BuildLocal],
+            Self::BuildLocal => &[Self::Deploy, Self::Fix],
+            Self::Deploy | Self::Wait1Hr | Self::Wait6Hr => &[Self::Test],
+            Self::Test => &[Self::Fix, Self::Restart],
+            Self::Fix => &[Self::BuildLocal],
+            Self::Complete | Self::Stopped => &[],
+        }
+    }
+
+    fn is_wait(self) -> bool {
+        matches!(self, Self::Wait1Hr | Self::Wait6Hr)
+    }
+}
+
+impl std::fmt::Display for State {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.pad(match self {
+            Self::Interview => "INTERVIEW",
+            Self::Setup => "SETUP",
+            Self::BuildLocal => "BUILD_LOCAL",
+            Self::Deploy => "DEPLOY",
+            Self::Test => "TEST",
+            Self::Fix => "FIX",
+            Self::Wait1Hr => "WAIT_1HR",
+            Self::Wait6Hr => "WAIT_6HR",
+            Self::Restart => "RESTART",
+            Self::Complete => "COMPLETE",
+            Self::Stopped => "STOPPED",
+        })
+    }
+}
+
+/// What to do now.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Action {
+    /// Ask, and confirm a plan.
+    Interview,
+    /// Journal that this state is entered.
+    Enter(State),
+    /// Do (again) what the current state is for.
+    Perform(State),
+    BeginWait {
+        state: State,
+        until: Timestamp,
+    },
+    SleepUntil(Timestamp),
+    Complete,
+    Stop(StopCause),
+    /// Nothing; the run is over, or parked until somebody resumes it.
+    Rest,
+}
+
+#[derive(Debug, thiserror::Error, PartialEq, Eq)]
+pub enum IllegalEvent {
+    #[error("a run begins with a confirmed plan, not with {got}")]
+    NoPlan { got: &'static str },
+    #[error("the plan is confirmed already")]
+    SecondPlan,
+    #[error("{from} does not lead to {to}")]
+    Transition { from: State, to: State },
+    #[error("{got} does not belong to {state}")]
+    WrongState { state: State, got: &'static str },
+    #[error("attempt {id} was started already")]
+    DuplicateAttempt { id: AttemptId },
+    #[error("attempt {id} was not started or has ended already")]
+    UnknownAttempt { id: AttemptId },
+    #[error("node {node} is not in the plan")]
+    UnknownNode { node: NodeName },
+    #[error("the run is over")]
+    Over,
+}
+
+/// A run as its journal tells it.
+#[derive(Debug, Clone, Default)]
+pub struct Run {
+    pub plan: Option<Plan>,
+    pub state: State,
+    pub entered_at: Option<Timestamp>,
+    pub started_at: Option<Timestamp>,
+    pub ended_at: Option<Timestamp>,
+    /// One more after every fix and every restart.
+    pub cycle: u32,
+    /// TESTs passed in this cycle.
+    pub pass: u32,
+    /// The current state's effects are done.
+    pub step_done: bool,
+    pub build_failure: Option<String>,
+    /// Verdict of the current TEST, once it was judged.
+    pub judged: Option<Verdict>,
+    pub wait_until: Option<Timestamp>,
+    pub stopped: Option<(StopCause, String)>,
+    pub reached: BTreeMap<NodeName, NodeFacts>,
+    pub degraded: BTreeMap<NodeName, String>,
+    pub builds: Vec<Build>,
+    pub deployed: Vec<Deployed>,
+    /// The newest measurement of each box.
+    pub nats: BTreeMap<NodeName, NatMeasured>,
+    pub in_flight: BTreeMap<AttemptId, AttemptStart>,
+    pub attempts: Vec<Attempt>,
+    pub findings: Vec<String>,
+    pub verdicts: Vec<(u32, u32, Verdict)>,
+}
+
+impl Default for State {
+    fn default() -> Self {
+        Self::Interview
+    }
+}
+
+impl Run {
+    /// Takes one event. On an error nothing has changed.
+    ///
+    /// # Errors
+    /// The event does not belong here; the journal or the engine is wrong.
+    pub fn apply(&mut self, at: Timestamp, event: &Event) -> Result<(), IllegalEvent> {
+        self.check(event)?;
+        self.change(at, event);
+        Ok(())
+    }
+
+    /// What to do at this time. Pure: asking twice changes nothing.
+    pub fn next(&self, now: Timestamp) -> Action {
+        if self.stopped.is_some() || self.state == State::Complete {
+            return Action::Rest;
+        }
+        match self.state {
+            State::Interview if self.plan.is_none() => Action::Interview,
+            State::Interview => Action::Enter(State::Setup),
+            State::Wait1Hr | State::Wait6Hr => self.next_in_wait(now),
+            State::Test => self.next_in_test(now),
+            State::BuildLocal if self.build_failure.is_some() => Action::Enter(State::Fix),
+            state if !self.step_done => Action::Perform(state),
+            state => Action::Enter(state.successors()[0]),
+        }
+    }
+
+    fn next_in_wait(&self, now: Timestamp) -> Action {
+        match self.wait_until {
+            Some(until) if now < until => Action::SleepUntil(until),
+            _ => Action::Enter(State::Test),
+        }
+    }
+
+    fn next_in_test(&self, now: Timestamp) -> Action {
+        match self.judged {
+            None => Action::Perform(State::Test),
+            Some(Verdict::Inconclusive) => Action::Stop(StopCause::Inconclusive),
+            Some(Verdict::Fail) if self.pass > 0 => Action::Enter(State::Restart),
+            Some(Verdict::Fail) => Action::Enter(State::Fix),
+            Some(Verdict::Pass) => self.next_after_pass(now),
+        }
+    }
+
+    fn next_after_pass(&self, now: Timestamp) -> Action {
+        let soak = self
+            .plan
+            .as_ref()
+            .map_or(&[][..], |plan| &plan.soak_seconds);
+        match soak.get(self.pass as usize) {
+            None => Action::Complete,
+            Some(seconds) => Action::BeginWait {
+                state: if self.pass == 0 {
+                    State::Wait1Hr
+                } else {
+                    State::Wait6Hr
+                },
+                until: now + SignedDuration::from_secs(i64::try_from(*seconds).unwrap_or(i64::MAX)),
+            },
+        }
+    }
+
+    /// First attempts of the stack in one TEST, in the order they were scheduled.
+    pub fn judged_attempts(&self, cycle: u32, pass: u32) -> Vec<&Attempt> {
+        let mut found: Vec<_> = self
+            .attempts
+            .iter()
+            .filter(|a| {
+                a.start.matrix == Matrix::Stack && a.start.cycle == cycle && a.start.pass == pass
+            })
+            .collect();
+        found.sort_by_key(|a| a.start.position);
+        found
+    }
+
+    pub fn last_verdict(&self) -> Option<Verdict> {
+        self.verdicts.last().map(|(_, _, verdict)| *verdict)
+    }
+
+    fn check(&self, event: &Event) -> Result<(), IllegalEvent> {
+        match (&self.plan, event) {
+            (None, Event::Confirmed(_)) => return Ok(()),
+            (None, other) => return Err(IllegalEvent::NoPlan { got: other.name() }),
+            (Some(_), Event::Confirmed(_)) => return Err(IllegalEvent::SecondPlan),
+            (Some(_), _) => {}
+        }
+        if self.state == State::Complete {
+            return Err(IllegalEvent::Over);
+        }
+        if self.stopped.is_some() && !matches!(event, Event::Resumed) {
+            return Err(IllegalEvent::Over);
+        }
+        self.check_place(event)
+    }
+
+    fn check_place(&self, event: &Event) -> Result<(), IllegalEvent> {
+        match event {
+            Event::Entered { state } => self.check_transition(*state),
+            Event::WaitBegan { state, .. }
+                if state.is_wait() && self.judged == Some(Verdict::Pass) =>
+            {
+                Ok(())
+            }
+            Event::WaitBegan { state, .. } => Err(IllegalEvent::Transition {
+                from: self.state,
+                to: *state,
+            }),
+            Event::Finished { state } if *state != self.state => self.wrong_state(event),
+            Event::Completed if self.state != State::Test || self.judged != Some(Verdict::Pass) => {
+                Err(IllegalEvent::Transition {
+                    from: self.state,
+                    to: State::Complete,
+                })
+            }
+            Event::Built(_) | Event::BuildFailed { .. } => self.only_in(State::BuildLocal, event),
+            Event::NatMeasured(_) | Event::Judged { .. } => self.only_in(State::Test, event),
+            Event::AttemptStarted(start) => {
+                self.only_in(State::Test, event)?;
+                self.check_new_attempt(start)
+            }
+            Event::AttemptFinished(attempt) => self.check_in_flight(&attempt.start.id),
+            Event::AttemptInterrupted { id } => self.check_in_flight(id),
+            Event::NodeReached { node, .. } | Event::NodeDegraded { node, .. } => {
+                self.check_node(node)
+            }
+            Event::Deployed(deployed) => self.check_node(&deployed.node),
+            _ => Ok(()),
+        }
+    }
+
+    fn check_transition(&self, to: State) -> Result<(), IllegalEvent> {
+        if self.state.successors().contains(&to) {
+            Ok(())
+        } else {
+            Err(IllegalEvent::Transition {
+                from: self.state,
+                to,
+            })
+        }
+    }
+
+    fn only_in(&self, state: State, event: &Event) -> Result<(), IllegalEvent> {
+        if self.state == state {
+            Ok(())
+        } else {
+            self.wrong_state(event)
+        }
+    }
+
+    fn wrong_state(&self, event: &Event) -> Result<(), IllegalEvent> {
+        Err(IllegalEvent::WrongState {
+            state: self.state,
+            got: event.name(),
+        })
+    }
+
+    fn check_new_attempt(&self, start: &AttemptStart) -> Result<(), IllegalEvent> {
+        let known = self.in_flight.contains_key(&start.id)
+            || self.attempts.iter().any(|a| a.start.id == start.id);
+        if known {
+            Err(IllegalEvent::DuplicateAttempt {
+                id: start.id.clone(),
+            })
+        } else {
+            Ok(())
+        }
+    }
+
+    fn check_in_flight(&self, id: &AttemptId) -> Result<(), IllegalEvent> {
+        if self.in_flight.contains_key(id) {
+            Ok(())
+        } else {
+            Err(IllegalEvent::UnknownAttempt { id: id.clone() })
+        }
+    }
+
+    fn check_node(&self, node: &NodeName) -> Result<(), IllegalEvent> {
+        let known = self
+            .plan
+            .as_ref()
+            .is_some_and(|plan| plan.nodes.iter().any(|n| n.name == *node));
+        if known {
+            Ok(())
+        } else {
+            Err(IllegalEvent::UnknownNode { node: node.clone() })
+        }
+    }
+
+    fn change(&mut self, at: Timestamp, event: &Event) {
+        match event {
+            Event::Confirmed(plan) => {
+                self.plan = Some(plan.clone());
+                self.started_at = Some(at);
+                self.entered_at = Some(at);
+            }
+            Event::Entered { state } => self.enter(*state, at),
+            Event::Finished { .. } => self.step_done = true,
+            Event::NodeReached { node, facts } => {
+                self.degraded.remove(node);
+                self.reached.insert(node.clone(), facts.clone());
+            }
+            Event::NodeDegraded { node, reason } => {
+                self.reached.remove(node);
+                self.degraded.insert(node.clone(), reason.clone());
+            }
+            Event::Built(build) => self.builds.push(build.clone()),
+            Event::BuildFailed { detail, .. } => self.build_failure = Some(detail.clone()),
+            Event::Deployed(deployed) => self.deployed.push(deployed.clone()),
+            Event::NatMeasured(measured) => {
+                self.nats.insert(measured.node.clone(), measured.clone());
+            }
+            Event::AttemptStarted(start) => {
+                self.in_flight.insert(start.id.clone(), start.clone());
+            }
+            Event::AttemptFinished(attempt) => {
+                self.in_flight.remove(&attempt.start.id);
+                self.attempts.push(attempt.as_ref().clone());
+            }
+            Event::AttemptInterrupted { id } => self.interrupt(id),
+            Event::Finding { detail } => self.findings.push(detail.clone()),
+            Event::Judged {
+                cycle,
+                pass,
+                verdict,
+                ..
+            } => {
+                self.judged = Some(*verdict);
+                self.verdicts.push((*cycle, *pass, *verdict));
+            }
+            Event::WaitBegan { state, until } => {
+                self.enter(*state, at);
+                self.pass += 1;
+                self.wait_until = Some(*until);
+            }
+            Event::Completed => {
+                self.state = State::Complete;
+                self.ended_at = Some(at);
+            }
+            Event::Stopped { cause, detail } => {
+                self.stopped = Some((*cause, detail.clone()));
+                self.ended_at = Some(at);
+            }
+            Event::Resumed => {
+                self.stopped = None;
+                self.ended_at = None;
+            }
+        }
+    }
+
+    fn enter(&mut self, state: State, at: Timestamp) {
+        if matches!(state, State::Fix | State::Restart) {
+            self.cycle += 1;
+            self.pass = 0;
+        }
+        self.state = state;
+        self.entered_at = Some(at);
+        self.step_done = false;
+        self.judged = None;
+        self.build_failure = None;
+        self.wait_until = None;
+    }
+
+    fn interrupt(&mut self, id: &AttemptId) {
+        if let Some(start) = self.in_flight.remove(id) {
+            self.attempts.push(Attempt {
+                start,
+                outcome: Outcome::Infrastructure {
+                    detail: "the run was interrupted during this attempt".into(),
+                },
+                observed: Observed::UNMEASURED,
+                claimed: ClaimedPath::Unknown,
+                rungs: Vec::new(),
+                connect_ms: None,
+                at_once: 0,
+                endpoints: crate::attempt::Endpoints::default(),
+            });
+        }
+    }
+}
+
+impl Event {
+    /// The name it has in the journal.
+    pub fn name(&self) -> &'static str {
+        match self {
+            Self::Confirmed(_) => "confirmed",
+            Self::Entered { .. } => "entered",
+            Self::Finished { .. } => "finished",
+            Self::NodeReached { .. } => "node_reached",
+            Self::NodeDegraded { .. } => "node_degraded",
+            Self::Built(_) => "built",
+            Self::BuildFailed { .. } => "build_failed",
+            Self::Deployed(_) => "deployed",
+            Self::NatMeasured(_) => "nat_measured",
+            Self::AttemptStarted(_) => "attempt_started",
+            Self::AttemptFinished(_) => "attempt_finished",
+            Self::AttemptInterrupted { .. } => "attempt_interrupted",
+            Self::Finding { .. } => "finding",
+            Self::Judged { .. } => "judged",
+            Self::WaitBegan { .. } => "wait_began",
+            Self::Completed => "completed",
+            Self::Stopped { .. } => "stopped",
+            Self::Resumed => "resumed",
+        }
+    }
+}

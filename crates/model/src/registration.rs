@@ -58,3 +58,41 @@ pub struct Peer {
 pub struct Peers {
     pub peers: Vec<Peer>,
 }
+
+/// `GET /health`
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Health {
+    /// Always `OK`: a registry that answers is healthy.
+    pub status: String,
+    pub version: String,
+    pub uptime_seconds: f64,
+    pub peers_alive: usize,
+    /// Alive ones and those that fell silent and were not dropped yet.
+    pub peers_known: usize,
+}
+
+/// `GET /api/metrics`
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Metrics {
+    pub registry: Health,
+    /// The last values of every peer, by Prometheus name; the peer knows what they mean.
+    pub peers: Vec<PeerMetrics>,
+}
+
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct PeerMetrics {
+    pub peer: String,
+    pub project: String,
+    pub node: String,
+    pub alive: bool,
+    pub metrics: BTreeMap<String, f64>,
+}
+
+/// Every answer that is not 2xx.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct ErrorBody {
+    /// For programs: `unauthorized`, `unknown_peer`, …; `docs/registry.md` lists them.
+    pub error: String,
+    /// For people: what is wrong and what to do.
+    pub message: String,
+}

@@ -1,1 +1,18 @@
-//! Placeholder, replaced in the next commit.
+//! Pure rendering: data in, HTML and SVG out.
+//!
+//! No I/O, no clock, no script in any page. Everything that came from outside is
+//! escaped by the one function in [`html`]; pages work under a policy that
+//! forbids inline styles and scripts, because [`STYLE`] may be served as a file.
+
+pub mod html;
+mod matrix;
+mod natural;
+mod overview;
+mod quantity;
+
+pub use matrix::matrix;
+pub use overview::{Overview, overview};
+
+/// The style sheet of every page: link to it, or inline it in a page that must
+/// stand alone.
+pub const STYLE: &str = include_str!("style.css");

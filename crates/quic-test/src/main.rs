@@ -1,1 +1,14 @@
-fn main() {}
+//! ant-quic behind the agent protocol.
+
+mod announce;
+mod attempt;
+mod claim;
+mod coordinator;
+mod dial;
+mod link;
+mod node;
+mod tester;
+
+fn main() -> std::process::ExitCode {
+    agent::main(tester::QuicTester)
+}

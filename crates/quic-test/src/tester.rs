@@ -1,0 +1,57 @@
+//! `saorsa-quic-test` as a tester.
+
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use agent::{Description, Tester};
+use model::protocol::{
+    Announce, Announced, Connected, Dial, Exchange, Exchanged, Failure, Finished, Prepare,
+    Prepared, Rung,
+};
+
+use crate::announce::announce;
+use crate::attempt::Attempt;
+use crate::coordinator;
+use crate::dial::dial;
+
+pub struct QuicTester;
+
+impl Tester for QuicTester {
+    type Attempt = Attempt;
+
+    fn describe(&self) -> Description {
+        Description {
+            tester: env!("CARGO_PKG_NAME"),
+            version: env!("CARGO_PKG_VERSION"),
+            stack: "ant-quic",
+            stack_version: env!("ANT_QUIC_VERSION").into(),
+            capabilities: Vec::new(),
+            rungs: vec![Rung::Direct, Rung::Punched, Rung::Relayed, Rung::Reverse],
+        }
+    }
+
+    async fn prepare(&self, call: Prepare) -> Result<(Attempt, Prepared), Failure> {
+        Attempt::prepare(&call).await
+    }
+
+    async fn dial(&self, attempt: &Attempt, call: Dial) -> Result<Connected, Failure> {
+        dial(attempt, &call).await
+    }
+
+    async fn announce(&self, attempt: &Attempt, call: Announce) -> Result<Announced, Failure> {
+        announce(attempt, Duration::from_millis(call.timeout_ms)).await
+    }
+
+    async fn exchange(&self, attempt: &Attempt, call: Exchange) -> Result<Exchanged, Failure> {
+        let limit = Duration::from_millis(call.timeout_ms);
+        attempt.exchanger.run(limit).await
+    }
+
+    async fn finish(&self, attempt: &Attempt) -> Finished {
+        attempt.finish().await
+    }
+
+    async fn coordinate(&self, bind: SocketAddr, partners: Vec<SocketAddr>) -> Result<(), Failure> {
+        coordinator::serve(bind, &partners).await
+    }
+}

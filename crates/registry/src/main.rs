@@ -1,7 +1,7 @@
 //! `vps-test-registry`: serve, and make what serving needs.
 
 use std::error::Error;
-use std::io::Write as _;
+use std::io::{IsTerminal as _, Write as _};
 use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -94,6 +94,7 @@ fn serve(args: Serve) -> Result<(), Box<dyn Error>> {
             EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("info")),
         )
         .with_writer(std::io::stderr)
+        .with_ansi(std::io::stderr().is_terminal())
         // journald stamps every line itself.
         .without_time()
         .init();

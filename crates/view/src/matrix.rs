@@ -20,13 +20,17 @@ const GAP: usize = 3;
 /// Room for a row's name, which is cut to [`NAME_SHOWN`] characters.
 const LEFT: usize = 132;
 const TOP: usize = 96;
+/// The last column's name leans out this far.
+const RIGHT: usize = 64;
 const NAME_SHOWN: usize = 16;
 const LEGEND: usize = 40;
+/// The legend's own width.
+const WIDTH_MIN: usize = 580;
 
 /// An SVG for inline use; it takes its colours from [`crate::STYLE`].
 pub fn matrix(cells: &[MatrixCell]) -> String {
     let names = names(cells);
-    let width = LEFT + names.len() * (CELL + GAP);
+    let width = (LEFT + names.len() * (CELL + GAP) + RIGHT).max(WIDTH_MIN);
     let height = TOP + names.len() * (CELL + GAP) + LEGEND;
     let mut out = format!(
         "<svg class=\"matrix\" viewBox=\"0 0 {width} {height}\" width=\"{width}\" height=\"{height}\" \
@@ -218,6 +222,7 @@ fn legend(out: &mut String, height: usize) {
         ("relayed", "◐ relayed"),
         ("none", "✕ no path"),
         ("unmeasured", "? not measured"),
+        ("name", "┄ theory: never"),
     ];
     for (index, (class, text)) in entries.into_iter().enumerate() {
         push(

@@ -81,6 +81,7 @@ mod tests {
             stack_version: "0.27.61".into(),
             capabilities: vec![],
             rungs: vec![],
+            log_filter: "",
         }
     }
 

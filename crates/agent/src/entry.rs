@@ -15,8 +15,9 @@ use crate::tester::{Description, Tester};
 
 /// Runs a tester as its command line says. Call it from `main` and return its value.
 pub fn main(tester: impl Tester) -> ExitCode {
-    let cli = Cli::read(&tester.describe());
-    log_to_stderr();
+    let description = tester.describe();
+    let cli = Cli::read(&description);
+    log_to_stderr(description.log_filter);
     match run(tester, cli.role) {
         Ok(()) => ExitCode::SUCCESS,
         Err(failure) => {
@@ -44,9 +45,9 @@ enum EntryError {
 }
 
 /// journald takes stderr and adds the time itself.
-fn log_to_stderr() {
+fn log_to_stderr(default: &str) {
     let filter = tracing_subscriber::EnvFilter::try_from_default_env()
-        .unwrap_or_else(|_| "warn,agent=info,udp_test=info,saorsa_quic_test=info".into());
+        .unwrap_or_else(|_| format!("warn,agent=info,{default}").into());
     tracing_subscriber::fmt()
         .with_env_filter(filter)
         .with_writer(std::io::stderr)

@@ -25,6 +25,8 @@ pub struct Description {
     pub capabilities: Vec<String>,
     /// The rungs it knows, in the order an application would climb them.
     pub rungs: Vec<Rung>,
+    /// What is worth logging, as a `tracing` filter; `RUST_LOG` overrides it.
+    pub log_filter: &'static str,
 }
 
 /// One P2P stack behind the agent protocol.

@@ -64,7 +64,7 @@ pub async fn announce(attempt: &Attempt, limit: Duration) -> Result<Announced, F
     } else {
         limit.min(MIND_CHANGES)
     };
-    let relays = tokio::time::timeout(patience, attempt.relays.wait())
+    let relays = tokio::time::timeout(patience, attempt.sight.relays().wait())
         .await
         .unwrap_or_default();
     if !relays.is_empty() {
@@ -81,6 +81,7 @@ pub async fn announce(attempt: &Attempt, limit: Duration) -> Result<Announced, F
         format!(
             "no relay: the stack makes one where coordinators see two ports, and here they see {:?}",
             attempt
+                .sight
                 .observed()
                 .iter()
                 .map(|o| o.address)
@@ -91,6 +92,7 @@ pub async fn announce(attempt: &Attempt, limit: Duration) -> Result<Announced, F
 
 fn sees_two_ports(attempt: &Attempt) -> bool {
     let ports: BTreeSet<u16> = attempt
+        .sight
         .observed()
         .iter()
         .map(|o| o.address.port())

@@ -28,7 +28,8 @@ pub async fn dial(attempt: &Attempt, call: &Dial) -> Result<Connected, Failure> 
         .map_err(|_| timed_out(call, limit))??;
     let elapsed_ms = millis_since(started);
     ensure_is(target, &connection)?;
-    attempt.connected(&connection);
+    attempt.sight.note(&connection);
+    attempt.sight.look();
     Ok(Connected {
         remote: remote(&connection)?,
         claimed: claimed(connection.traversal_method),

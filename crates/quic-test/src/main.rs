@@ -7,6 +7,7 @@ mod coordinator;
 mod dial;
 mod link;
 mod node;
+mod sight;
 mod tester;
 
 fn main() -> std::process::ExitCode {

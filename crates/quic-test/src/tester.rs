@@ -27,6 +27,8 @@ impl Tester for QuicTester {
             stack_version: env!("ANT_QUIC_VERSION").into(),
             capabilities: Vec::new(),
             rungs: vec![Rung::Direct, Rung::Punched, Rung::Relayed, Rung::Reverse],
+            // The stack warns of every event that nobody listens to.
+            log_filter: "saorsa_quic_test=info,ant_quic::silent_drop=error",
         }
     }
 

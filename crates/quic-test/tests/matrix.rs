@@ -1,12 +1,14 @@
-//! ant-quic through real NATs.
+//! ant-quic through real NATs: every kind of pair, and what an attempt leaves behind.
 
+use std::collections::BTreeSet;
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
 use model::protocol::Rung;
-use testnet::{Background, Nat, Net, Tester, climb, ladder};
+use testnet::{Attempted, Background, Nat, Net, Tester, climb, ladder};
 
 const BINARY: &str = env!("CARGO_BIN_EXE_saorsa-quic-test");
+const RUNG: Duration = Duration::from_secs(12);
 
 struct Field {
     net: Net,
@@ -15,6 +17,7 @@ struct Field {
 }
 
 impl Field {
+    /// Two public coordinators, which any relay needs.
     fn new() -> Self {
         let mut net = Net::new();
         let hosts = [net.public("a"), net.public("b")];
@@ -27,54 +30,153 @@ impl Field {
             .zip(&coordinators)
             .map(|(host, at)| Background::coordinator(host, BINARY, *at, &[]))
             .collect();
-        std::thread::sleep(Duration::from_millis(500));
         Self {
             net,
             coordinators,
             _running: running,
         }
     }
+
+    fn public(&mut self, name: &str) -> Tester {
+        Tester::start(&self.net.public(name), BINARY)
+    }
+
+    fn behind(&mut self, name: &str, nat: Nat) -> Tester {
+        Tester::start(&self.net.behind(name, nat), BINARY)
+    }
+
+    fn attempt(&self, caller: &Tester, callee: &Tester) -> Attempted {
+        climb(
+            caller,
+            callee,
+            &self.coordinators,
+            &ladder(caller, callee),
+            RUNG,
+        )
+    }
 }
 
 #[test]
-fn explore() {
+fn every_kind_of_pair_is_reached_by_its_own_rung() {
     let mut field = Field::new();
-    let mut peers = vec![];
-    for n in ["open", "open2"] {
-        peers.push((n.to_owned(), Tester::start(&field.net.public(n), BINARY)));
+    let open = [field.public("open"), field.public("open2")];
+    let cone = field.behind("cone", Nat::FullCone);
+    let restricted = [
+        field.behind("restricted", Nat::PortRestricted),
+        field.behind("restricted2", Nat::PortRestricted),
+    ];
+    let symmetric = [
+        field.behind("symmetric", Nat::Symmetric),
+        field.behind("symmetric2", Nat::Symmetric),
+    ];
+    let cells = [
+        (&open[0], &open[1], Rung::Direct),
+        (&cone, &open[0], Rung::Direct),
+        (&symmetric[0], &open[1], Rung::Direct),
+        (&open[0], &cone, Rung::Punched),
+        (&open[1], &symmetric[0], Rung::Punched),
+        (&cone, &symmetric[1], Rung::Punched),
+        (&symmetric[0], &cone, Rung::Punched),
+        (&restricted[0], &restricted[1], Rung::Punched),
+        (&restricted[1], &cone, Rung::Punched),
+        (&restricted[0], &symmetric[0], Rung::Relayed),
+        (&symmetric[0], &symmetric[1], Rung::Relayed),
+        (&symmetric[1], &restricted[1], Rung::Reverse),
+    ];
+    std::thread::scope(|scope| {
+        for (caller, callee, expected) in cells {
+            let field = &field;
+            scope.spawn(move || {
+                let done = field.attempt(caller, callee);
+                let cell = format!("{} → {}", caller.host.namespace, callee.host.namespace);
+                assert_eq!(done.reached, Some(expected), "{cell}: {done:?}");
+                assert_attributable(&cell, &done, (caller, callee), &field.coordinators);
+                // Failing to punch takes the stack nine seconds.
+                assert!(
+                    done.took < Duration::from_secs(15),
+                    "{cell}: {:?}",
+                    done.took
+                );
+            });
+        }
+    });
+}
+
+/// Who watches the wire can tell whose flows these are.
+fn assert_attributable(
+    cell: &str,
+    done: &Attempted,
+    (caller, callee): (&Tester, &Tester),
+    coordinators: &[SocketAddr],
+) {
+    let rung = done.reached.expect("reached");
+    let remote = done.connected.as_ref().expect("connected").remote;
+    let (dialler, called, called_end) = match rung {
+        Rung::Reverse => (callee, caller, &done.caller.1),
+        _ => (caller, callee, &done.callee.1),
+    };
+    let relayed = matches!(rung, Rung::Relayed | Rung::Reverse);
+    if relayed {
+        assert!(
+            coordinators.iter().any(|c| c.ip() == remote.ip()),
+            "{cell}: {remote}"
+        );
+    } else {
+        assert_eq!(remote.ip(), called.host.outer, "{cell}: {remote}");
     }
-    for (n, nat) in [
-        ("cone", Nat::FullCone),
-        ("restr", Nat::PortRestricted),
-        ("restr2", Nat::PortRestricted),
-        ("sym", Nat::Symmetric),
-        ("sym2", Nat::Symmetric),
-    ] {
-        peers.push((
-            n.to_owned(),
-            Tester::start(&field.net.behind(n, nat), BINARY),
-        ));
-    }
-    for (from, caller) in &peers {
-        for (to, callee) in &peers {
-            if std::ptr::eq(caller, callee) {
-                continue;
-            }
-            let done = climb(
-                caller,
-                callee,
-                &field.coordinators,
-                &ladder(caller, callee),
-                Duration::from_secs(10),
-            );
-            println!(
-                "{from} → {to}: {:?} in {:?} connected {:?} failures {:?}",
-                done.reached, done.took, done.connected, done.failures
-            );
-            println!("     caller {:?}", done.caller.1);
-            println!("     callee {:?}", done.callee.1);
+    // The called side knows the port that a symmetric NAT gave the dialler.
+    let seen = called_end
+        .remote
+        .unwrap_or_else(|| panic!("{cell}: no remote: {done:?}"));
+    assert_eq!(seen.ip(), dialler.host.outer, "{cell}: {done:?}");
+    for ((prepared, finished), tester) in [(&done.caller, caller), (&done.callee, callee)] {
+        let told: BTreeSet<_> = prepared.observed.iter().map(|o| o.by).collect();
+        assert!(
+            coordinators.iter().all(|c| told.contains(c)),
+            "{cell}: {prepared:?}"
+        );
+        // A relay's address is never a peer's own.
+        let own = [tester.host.address, tester.host.outer];
+        for address in Attempted::addresses(prepared, finished) {
+            assert!(own.contains(&address.ip()), "{cell}: {address}");
         }
     }
-    let _ = Instant::now();
-    let _ = Rung::Direct;
+}
+
+#[test]
+fn two_hundred_attempts_leave_nothing_behind() {
+    let mut field = Field::new();
+    let (caller, callee) = (field.public("caller"), field.public("callee"));
+    rounds(&field, &caller, &callee, 2);
+    settle();
+    let before = (caller.open_fds(), caller.resident_kib());
+    let began = Instant::now();
+    rounds(&field, &caller, &callee, 20);
+    println!("200 attempts took {:?}", began.elapsed());
+    settle();
+    let after = (caller.open_fds(), caller.resident_kib());
+    println!("descriptors and KiB: {before:?} before, {after:?} after");
+    assert!(
+        after.0 <= before.0 + 2,
+        "descriptors: {before:?} → {after:?}"
+    );
+}
+
+/// Ten attempts at once, this many times.
+fn rounds(field: &Field, caller: &Tester, callee: &Tester, rounds: usize) {
+    for _ in 0..rounds {
+        std::thread::scope(|scope| {
+            for _ in 0..10 {
+                scope.spawn(|| {
+                    let done = field.attempt(caller, callee);
+                    assert_eq!(done.reached, Some(Rung::Direct), "{done:?}");
+                });
+            }
+        });
+    }
+}
+
+/// Connections drain for a few seconds after an attempt.
+fn settle() {
+    std::thread::sleep(Duration::from_secs(4));
 }

@@ -30,6 +30,7 @@ impl Tester for UdpTester {
             stack_version: env!("CARGO_PKG_VERSION").into(),
             capabilities: vec!["probe".into()],
             rungs: vec![Rung::Direct, Rung::Punched],
+            log_filter: "udp_test=info",
         }
     }
 

@@ -24,6 +24,7 @@ impl Tester for Scripted {
             stack_version: "1".into(),
             capabilities: vec![],
             rungs: vec![Rung::Direct],
+            log_filter: "",
         }
     }
 

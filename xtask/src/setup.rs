@@ -31,6 +31,7 @@ const NEEDS: &[Need] = &[
         "systemd-container",
         "boot the twin's hosts",
     ),
+    need("sysctl", "procps", "switch forwarding on inside namespaces"),
     need("ping", "iputils-ping", "measure the twin's latencies"),
     need("socat", "socat", "answer in tests of the twin"),
     need("iperf3", "iperf3", "compare throughput in benches"),

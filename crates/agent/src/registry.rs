@@ -124,6 +124,8 @@ pub(crate) fn spawn(
                     info!("registered as {}", registered.peer);
                     back_off = BACK_OFF_FIRST;
                     client.beat_until_refused(&registered.peer, &metrics);
+                    // It restarted, most likely, and may need a moment.
+                    std::thread::sleep(BACK_OFF_FIRST);
                 }
                 Err(error) => {
                     warn!(
@@ -203,3 +205,6 @@ impl Client {
             .send_json(body)
     }
 }
+
+#[cfg(test)]
+mod tests;

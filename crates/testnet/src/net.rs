@@ -33,6 +33,15 @@ impl Host {
         command
     }
 
+    /// From now on this share of what comes in is lost.
+    pub fn lose(&self, percent: u8) {
+        let rules = format!(
+            "table ip loss {{ chain input {{ type filter hook input priority raw; \
+             iifname != lo numgen random mod 100 < {percent} drop; }} }}"
+        );
+        run(self.command("nft").arg(rules));
+    }
+
     pub fn is_public(&self) -> bool {
         self.address == self.outer
     }

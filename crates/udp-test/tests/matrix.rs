@@ -188,3 +188,28 @@ fn probes_side_by_side_do_not_disturb_each_other() {
         }
     });
 }
+
+#[test]
+fn a_lossy_path_changes_no_result() {
+    let mut field = Field::new();
+    let hosts = [
+        field.net.public("open"),
+        field.net.behind("restricted", Nat::PortRestricted),
+    ];
+    for host in &hosts {
+        host.lose(5);
+    }
+    let [open, restricted] = hosts.each_ref().map(|host| Tester::start(host, BINARY));
+    let timeout = Duration::from_secs(3);
+    for (caller, callee) in [(&open, &restricted), (&restricted, &open)] {
+        for _ in 0..3 {
+            let rungs = ladder(caller, callee);
+            let done = climb(caller, callee, &field.coordinators, &rungs, timeout);
+            assert!(done.reached.is_some(), "{done:?}");
+        }
+    }
+    for _ in 0..3 {
+        let certificate = classify(&field.probe(&restricted));
+        assert_eq!(certificate.behaviour(), Some(Behaviour::PORT_RESTRICTED));
+    }
+}

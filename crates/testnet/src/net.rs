@@ -36,8 +36,12 @@ impl Host {
     /// From now on this share of what comes in is lost.
     pub fn lose(&self, percent: u8) {
         let rules = format!(
-            "table ip loss {{ chain input {{ type filter hook input priority raw; \
-             iifname != lo numgen random mod 100 < {percent} drop; }} }}"
+            "table ip loss {{
+                chain input {{
+                    type filter hook input priority raw;
+                    iifname != lo numgen random mod 100 < {percent} drop;
+                }}
+            }}"
         );
         run(self.command("nft").arg(rules));
     }

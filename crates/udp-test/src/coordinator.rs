@@ -15,8 +15,10 @@ use tracing::{debug, info};
 
 use crate::wire::{Answerer, Message, Nonce};
 
-/// Cookies are asked for again this often, since a partner may have restarted.
-const GREET_EVERY: Duration = Duration::from_secs(2);
+/// How often a partner that has not answered is greeted.
+const GREET_EVERY: Duration = Duration::from_millis(200);
+/// One that has answered is greeted once in so many rounds: it may have restarted.
+const GREET_AGAIN: u64 = 10;
 
 struct Coordinator {
     primary: UdpSocket,
@@ -39,10 +41,14 @@ pub async fn serve(bind: SocketAddr, partners: Vec<SocketAddr>) -> Result<(), Fa
     info!("reflecting on {bind} and the next port");
     let mut greet = interval(GREET_EVERY);
     greet.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    let mut round = 0;
     let (mut one, mut other) = ([0; 2048], [0; 2048]);
     loop {
         tokio::select! {
-            _ = greet.tick() => coordinator.greet_partners().await,
+            _ = greet.tick() => {
+                coordinator.greet_partners(round).await;
+                round += 1;
+            }
             Ok((length, from)) = coordinator.primary.recv_from(&mut one) => {
                 coordinator.handle(Port::Primary, &one[..length], from).await;
             }
@@ -83,8 +89,10 @@ impl Coordinator {
         })
     }
 
-    async fn greet_partners(&mut self) {
-        for (address, partner) in &mut self.partners {
+    async fn greet_partners(&mut self, round: u64) {
+        let again = round.is_multiple_of(GREET_AGAIN);
+        let due = |partner: &Partner| again || partner.theirs.is_none();
+        for (address, partner) in self.partners.iter_mut().filter(|(_, p)| due(p)) {
             partner.greeting = Nonce::random();
             let greeting = Message::Greet {
                 nonce: partner.greeting,

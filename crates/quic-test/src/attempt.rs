@@ -141,6 +141,7 @@ impl Attempt {
             sent: self.exchanger.sent(),
             received: self.exchanger.received(),
         };
+        self.exchanger.stop();
         for task in &self.tasks {
             task.abort();
         }

@@ -145,6 +145,7 @@ impl Attempt {
 
     /// What this side saw; the socket is closed afterwards.
     pub fn finish(&self) -> Finished {
+        self.exchanger.stop();
         self.listening.abort();
         *self.probing() = None;
         Finished {

@@ -116,6 +116,11 @@ impl Exchanger {
         self.shared.transfer().received()
     }
 
+    /// Sends nothing more; what came and went so far can still be asked for.
+    pub fn stop(&self) {
+        self.pump.abort();
+    }
+
     fn timed_out(&self, limit: Duration) -> Failure {
         let sent = self.sent();
         let acknowledged = sent

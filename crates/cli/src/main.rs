@@ -1,5 +1,7 @@
 //! `vps-test`: the command line.
 
+mod exit;
+mod inventory_file;
 mod lab_command;
 
 use clap::{Parser, Subcommand};
@@ -17,8 +19,13 @@ enum Command {
     Lab(lab_command::LabArgs),
 }
 
-fn main() -> miette::Result<std::process::ExitCode> {
-    match Cli::parse().command {
+fn main() -> std::process::ExitCode {
+    let result = match Cli::parse().command {
         Command::Lab(args) => lab_command::run(args),
-    }
+    };
+    result.unwrap_or_else(|report| {
+        eprintln!("{report:?}");
+        let infrastructure = report.downcast_ref::<lab::LabError>().is_some();
+        std::process::ExitCode::from(if infrastructure { exit::INFRASTRUCTURE } else { exit::USAGE })
+    })
 }

@@ -1,0 +1,264 @@
+//! One host, over one multiplexed OpenSSH session.
+
+use std::path::{Path, PathBuf};
+use std::process::Output;
+use std::sync::Arc;
+use std::time::Duration;
+
+use model::inventory::{Node, NodeName};
+use openssh::{ForwardType, KnownHosts, Session, SessionBuilder, Stdio};
+use tokio::io::AsyncWriteExt;
+
+use crate::error::FleetError;
+use crate::quote::quote;
+
+/// How hosts are reached.
+#[derive(Debug, Clone)]
+pub struct Reach {
+    /// In place of the user's own ssh configuration.
+    pub ssh_config: Option<PathBuf>,
+    pub connect_timeout: Duration,
+}
+
+/// A host that answered.
+#[derive(Debug)]
+pub struct Host {
+    pub node: Node,
+    /// The name or address that worked.
+    pub reached_by: String,
+    session: Arc<Session>,
+    /// Local ends of forwarded sockets.
+    sockets: Arc<tempfile::TempDir>,
+}
+
+/// What a host says of itself.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Facts {
+    pub kernel: String,
+    pub arch: String,
+    /// Where binaries go.
+    pub free_bytes: u64,
+    /// Its clock minus ours.
+    pub clock_skew_ms: i64,
+    /// Local UDP ports in use.
+    pub udp_ports: Vec<u16>,
+}
+
+/// A local socket that leads to one on the host; closed with the session.
+#[derive(Debug, Clone)]
+pub struct Forwarded {
+    pub path: PathBuf,
+    _directory: Arc<tempfile::TempDir>,
+    _session: Arc<Session>,
+}
+
+impl Host {
+    /// Hostname first, then each address.
+    ///
+    /// # Errors
+    /// None of them answered; the last reason.
+    pub async fn connect(reach: &Reach, node: &Node) -> Result<Self, FleetError> {
+        let addresses = node.addresses.iter().map(ToString::to_string);
+        let mut last = None;
+        for target in std::iter::once(node.hostname.clone()).chain(addresses) {
+            match open(reach, node, &target).await {
+                Ok(session) => return Self::new(node, target, session),
+                Err(changed @ FleetError::HostKeyChanged { .. }) => return Err(changed),
+                Err(error) => last = Some(error),
+            }
+        }
+        Err(last.unwrap_or_else(|| unreachable(reach, node, &node.hostname, "it has no address")))
+    }
+
+    fn new(node: &Node, reached_by: String, session: Session) -> Result<Self, FleetError> {
+        let sockets = tempfile::Builder::new().prefix("vt-").tempdir().map_err(|e| FleetError::Session {
+            node: node.name.clone(),
+            command: "mkdtemp".into(),
+            detail: e.to_string(),
+        })?;
+        Ok(Self { node: node.clone(), reached_by, session: session.into(), sockets: sockets.into() })
+    }
+
+    pub fn name(&self) -> &NodeName {
+        &self.node.name
+    }
+
+    /// Runs a shell script on the host and waits for it.
+    ///
+    /// # Errors
+    /// The session broke, or time ran out. A non-zero status is in the output.
+    pub async fn script(&self, script: &str, stdin: Option<&[u8]>, limit: Duration) -> Result<Output, FleetError> {
+        let run = self.run_script(script, stdin, |_| {});
+        tokio::time::timeout(limit, run).await.map_err(|_| FleetError::Timeout {
+            node: self.node.name.clone(),
+            command: first_line(script),
+            seconds: limit.as_secs(),
+        })?
+    }
+
+    /// The same, and a non-zero status is an error. Returns standard output.
+    ///
+    /// # Errors
+    /// As [`Host::script`], and [`FleetError::Failed`].
+    pub async fn script_ok(&self, script: &str, stdin: Option<&[u8]>, limit: Duration) -> Result<String, FleetError> {
+        let output = self.script(script, stdin, limit).await?;
+        self.succeeded(script, &output)
+    }
+
+    /// Runs an argument vector; a non-zero status is an error.
+    ///
+    /// # Errors
+    /// As [`Host::script_ok`].
+    pub async fn run(&self, argv: &[&str], limit: Duration) -> Result<String, FleetError> {
+        let quoted: Vec<String> = argv.iter().map(|word| quote(word)).collect();
+        self.script_ok(&quoted.join(" "), None, limit).await
+    }
+
+    pub(crate) fn succeeded(&self, script: &str, output: &Output) -> Result<String, FleetError> {
+        if output.status.success() {
+            return Ok(String::from_utf8_lossy(&output.stdout).into_owned());
+        }
+        Err(FleetError::Failed {
+            node: self.node.name.clone(),
+            command: first_line(script),
+            status: output.status.code().unwrap_or(-1),
+            stderr: String::from_utf8_lossy(&output.stderr).trim().to_owned(),
+        })
+    }
+
+    /// Feeds standard input in pieces and says how much of it has gone.
+    pub(crate) async fn run_script(
+        &self,
+        script: &str,
+        stdin: Option<&[u8]>,
+        progress: impl Fn(u64),
+    ) -> Result<Output, FleetError> {
+        let broken = |detail: String| FleetError::Session {
+            node: self.node.name.clone(),
+            command: first_line(script),
+            detail,
+        };
+        let mut command = self.session.shell(script);
+        command.stdin(if stdin.is_some() { Stdio::piped() } else { Stdio::null() });
+        command.stdout(Stdio::piped()).stderr(Stdio::piped());
+        let mut child = command.spawn().await.map_err(|e| broken(e.to_string()))?;
+        if let (Some(content), Some(mut pipe)) = (stdin, child.stdin().take()) {
+            let mut sent = 0;
+            for piece in content.chunks(256 * 1024) {
+                // A command that ends early has its own words for why.
+                if pipe.write_all(piece).await.is_err() {
+                    break;
+                }
+                sent += piece.len() as u64;
+                progress(sent);
+            }
+            let _ = pipe.shutdown().await;
+        }
+        child.wait_with_output().await.map_err(|e| broken(e.to_string()))
+    }
+
+    /// One round trip.
+    ///
+    /// # Errors
+    /// The host cannot say.
+    pub async fn facts(&self, install_path: &str) -> Result<Facts, FleetError> {
+        let path = quote(install_path);
+        let script = format!(
+            "mkdir -p {path} && uname -sr && uname -m && df -B1 --output=avail {path} | tail -n 1 && date +%s%3N; \
+             ss -Hlun 2>/dev/null | awk '{{print $4}}'"
+        );
+        let began = now_ms();
+        let text = self.script_ok(&script, None, Duration::from_secs(20)).await?;
+        let middle = began + (now_ms() - began) / 2;
+        let mut lines = text.lines().map(str::trim);
+        let mut next = || lines.next().unwrap_or_default().to_owned();
+        let (kernel, arch, free, clock) = (next(), next(), next(), next());
+        Ok(Facts {
+            kernel,
+            arch,
+            free_bytes: free.parse().unwrap_or(0),
+            clock_skew_ms: clock.parse::<i64>().map_or(0, |theirs| theirs - middle),
+            udp_ports: lines.filter_map(|l| l.rsplit(':').next()?.parse().ok()).collect(),
+        })
+    }
+
+    /// What a unit logged last.
+    ///
+    /// # Errors
+    /// The session broke.
+    pub async fn journal(&self, unit: &str, lines: u32) -> Result<String, FleetError> {
+        let lines = lines.to_string();
+        let argv = ["journalctl", "-u", unit, "-n", &lines, "--no-pager", "-o", "short-iso-precise"];
+        self.run(&argv, Duration::from_secs(20)).await
+    }
+
+    /// Makes a Unix socket of the host reachable here.
+    ///
+    /// # Errors
+    /// sshd refuses the forwarding.
+    pub async fn forward_socket(&self, remote: &str, label: &str) -> Result<Forwarded, FleetError> {
+        let path = self.sockets.path().join(label);
+        let forward = self.session.request_port_forward(ForwardType::Local, path.as_path(), Path::new(remote));
+        forward.await.map_err(|e| FleetError::Session {
+            node: self.node.name.clone(),
+            command: format!("forward {remote}"),
+            detail: chain(&e),
+        })?;
+        Ok(Forwarded { path, _directory: Arc::clone(&self.sockets), _session: Arc::clone(&self.session) })
+    }
+
+    /// Whether the session still works.
+    pub async fn is_reachable(&self) -> bool {
+        self.script("true", None, Duration::from_secs(5)).await.is_ok_and(|o| o.status.success())
+    }
+}
+
+async fn open(reach: &Reach, node: &Node, target: &str) -> Result<Session, FleetError> {
+    let mut builder = SessionBuilder::default();
+    builder.known_hosts_check(KnownHosts::Strict).connect_timeout(reach.connect_timeout);
+    builder.server_alive_interval(Duration::from_secs(15));
+    match &reach.ssh_config {
+        // It says user and port itself.
+        Some(config) => {
+            builder.config_file(config);
+        }
+        None => {
+            builder.user(node.ssh.user.clone()).port(node.ssh.port);
+        }
+    }
+    builder.connect(target).await.map_err(|error| {
+        let detail = chain(&error);
+        if detail.contains("IDENTIFICATION HAS CHANGED") || detail.contains("Host key verification failed") {
+            FleetError::HostKeyChanged { node: node.name.clone() }
+        } else {
+            unreachable(reach, node, target, &detail)
+        }
+    })
+}
+
+fn unreachable(reach: &Reach, node: &Node, target: &str, detail: &str) -> FleetError {
+    let config = reach.ssh_config.as_ref().map_or(String::new(), |c| format!("-F {} ", c.display()));
+    FleetError::Unreachable {
+        node: node.name.clone(),
+        detail: detail.to_owned(),
+        by_hand: format!("ssh {config}-p {} {}@{target} true", node.ssh.port, node.ssh.user),
+    }
+}
+
+/// An error with its causes, in a line.
+fn chain(error: &dyn std::error::Error) -> String {
+    let causes = std::iter::successors(Some(error), |e| e.source());
+    let mut words: Vec<String> = causes.map(|e| e.to_string().trim().to_owned()).collect();
+    words.dedup();
+    words.join(": ").replace('\n', " ")
+}
+
+fn first_line(script: &str) -> String {
+    let line = script.lines().next().unwrap_or_default();
+    line.chars().take(120).collect()
+}
+
+fn now_ms() -> i64 {
+    let since = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap_or_default();
+    i64::try_from(since.as_millis()).unwrap_or(i64::MAX)
+}

@@ -1,0 +1,77 @@
+//! A systemd service, as text.
+
+use std::fmt::Write;
+
+/// The first line of every unit that we install, by which `clean` knows them.
+pub const MARK: &str = "# Installed by vps-test";
+
+/// One service.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Unit {
+    /// `saorsa-test-quic-test.service`
+    pub name: String,
+    pub description: String,
+    /// Argument vector; the program's path is absolute.
+    pub exec: Vec<String>,
+    /// Units that must run first, and whose end ends this one.
+    pub requires: Vec<String>,
+    /// A network namespace to run in.
+    pub netns: Option<String>,
+}
+
+impl Unit {
+    pub fn render(&self) -> String {
+        let mut text = format!("{MARK}\n[Unit]\nDescription={}\nAfter=network.target\n", self.description);
+        for other in &self.requires {
+            let _ = write!(text, "Requires={other}\nAfter={other}\n");
+        }
+        let words: Vec<String> = self.exec.iter().map(|word| word_for_systemd(word)).collect();
+        let _ = write!(
+            text,
+            "\n[Service]\nExecStart={}\nRestart=on-failure\nRestartSec=1\nLimitNOFILE=65536\nEnvironment=RUST_BACKTRACE=1\n\
+             RuntimeDirectory=vps-test\nRuntimeDirectoryPreserve=yes\n",
+            words.join(" ")
+        );
+        if let Some(netns) = &self.netns {
+            let _ = writeln!(text, "NetworkNamespacePath={netns}");
+        }
+        text.push_str("\n[Install]\nWantedBy=multi-user.target\n");
+        text
+    }
+}
+
+/// systemd splits at blanks and expands `%` and `$`.
+fn word_for_systemd(word: &str) -> String {
+    let escaped = word.replace('\\', "\\\\").replace('%', "%%").replace('$', "$$").replace('"', "\\\"");
+    let plain = !escaped.is_empty() && escaped.chars().all(|c| !c.is_whitespace() && c != '"' && c != '\'' && c != ';');
+    if plain { escaped } else { format!("\"{escaped}\"") }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn words_survive_systemd() {
+        assert_eq!(word_for_systemd("/opt/x"), "/opt/x");
+        assert_eq!(word_for_systemd("a b"), "\"a b\"");
+        assert_eq!(word_for_systemd("50%$x"), "50%%$$x");
+        assert_eq!(word_for_systemd(""), "\"\"");
+    }
+
+    #[test]
+    fn a_boxed_service_joins_its_namespace() {
+        let unit = Unit {
+            name: "x.service".into(),
+            description: "X".into(),
+            exec: vec!["/opt/x".into(), "run".into()],
+            requires: vec!["vps-test-natbox.service".into()],
+            netns: Some("/run/netns/natbox".into()),
+        };
+        let text = unit.render();
+        assert!(text.starts_with(MARK));
+        for line in ["ExecStart=/opt/x run", "NetworkNamespacePath=/run/netns/natbox", "Requires=vps-test-natbox.service"] {
+            assert!(text.lines().any(|l| l == line), "{line} in\n{text}");
+        }
+    }
+}

@@ -1,0 +1,116 @@
+//! Network namespaces without names: they live as long as somebody holds them.
+
+use std::fs::File;
+use std::io::Write;
+use std::net::Ipv4Addr;
+use std::os::fd::{AsFd, FromRawFd, IntoRawFd, OwnedFd};
+use std::path::Path;
+use std::process::{Command, Stdio};
+
+use nix::mount::{MsFlags, mount};
+use nix::sched::{CloneFlags, setns, unshare};
+
+use crate::error::LabError;
+
+/// A network namespace, held open.
+#[derive(Debug)]
+pub struct Namespace(File);
+
+impl Namespace {
+    /// A new, empty one. The calling thread stays where it is.
+    ///
+    /// # Errors
+    /// No right to make one.
+    pub fn create() -> Result<Self, LabError> {
+        std::thread::spawn(|| {
+            unshare(CloneFlags::CLONE_NEWNET).map_err(LabError::system("make a network namespace"))?;
+            let path = "/proc/thread-self/ns/net";
+            File::open(path).map(Self).map_err(LabError::file("open", path))
+        })
+        .join()
+        .map_err(|_| LabError::Daemon("a thread panicked".into()))?
+    }
+
+    /// Runs `work` in a thread that is inside this namespace.
+    ///
+    /// # Errors
+    /// No right to enter; or what `work` says.
+    pub fn run<T: Send>(&self, work: impl FnOnce() -> Result<T, LabError> + Send) -> Result<T, LabError> {
+        std::thread::scope(|scope| {
+            let inside = scope.spawn(|| {
+                setns(self.0.as_fd(), CloneFlags::CLONE_NEWNET)
+                    .map_err(LabError::system("enter a network namespace"))?;
+                work()
+            });
+            inside.join().map_err(|_| LabError::Daemon("a thread panicked".into()))?
+        })
+    }
+
+    /// Makes this namespace reachable by a path, in the current mount namespace.
+    ///
+    /// # Errors
+    /// The path cannot be made.
+    pub fn pin(&self, path: &Path) -> Result<(), LabError> {
+        File::create(path).map_err(LabError::file("create", path))?;
+        let _ = nix::mount::umount2(path, nix::mount::MntFlags::MNT_DETACH);
+        let source = format!("/proc/self/fd/{}", std::os::fd::AsRawFd::as_raw_fd(&self.0));
+        mount(Some(source.as_str()), path, None::<&str>, MsFlags::MS_BIND, None::<&str>)
+            .map_err(LabError::system(format!("pin a network namespace at {}", path.display())))
+    }
+
+    /// Gives it `eth0`, a TUN device whose other end is the returned descriptor,
+    /// with these addresses and a default route. Reads and writes on the
+    /// descriptor carry a virtio header before each packet.
+    ///
+    /// # Errors
+    /// No TUN, or `ip` refuses.
+    pub fn attach(&self, addresses: &[Ipv4Addr]) -> Result<OwnedFd, LabError> {
+        self.run(|| {
+            let device = tun_rs::DeviceBuilder::new()
+                .name("eth0")
+                .offload(true)
+                .packet_information(false)
+                .build_sync()
+                .map_err(LabError::system("make the TUN device eth0"))?;
+            device.set_nonblocking(true).map_err(LabError::system("set up the TUN device eth0"))?;
+            configure(addresses)?;
+            // SAFETY: the descriptor was just given up by its only owner.
+            #[expect(unsafe_code, reason = "tun-rs hands its descriptor over as a number")]
+            Ok(unsafe { OwnedFd::from_raw_fd(device.into_raw_fd()) })
+        })
+    }
+}
+
+/// Long enough that a burst of a whole TCP window waits instead of being dropped.
+const QUEUE_PACKETS: u32 = 20_000;
+
+fn configure(addresses: &[Ipv4Addr]) -> Result<(), LabError> {
+    let mut batch = format!("link set lo up\nlink set eth0 mtu 1500 txqueuelen {QUEUE_PACKETS} up\n");
+    for address in addresses {
+        batch.push_str(&format!("addr add {address}/32 dev eth0\n"));
+    }
+    if let Some(first) = addresses.first() {
+        batch.push_str(&format!("route add default dev eth0 src {first}\n"));
+    }
+    ip_batch(&batch)
+}
+
+fn ip_batch(batch: &str) -> Result<(), LabError> {
+    let failed = |detail: String| LabError::Command { command: "ip -batch -".into(), detail };
+    let ip = crate::preflight::find("ip").unwrap_or_else(|| "ip".into());
+    let mut child = Command::new(ip)
+        .args(["-batch", "-"])
+        .stdin(Stdio::piped())
+        .stdout(Stdio::null())
+        .stderr(Stdio::piped())
+        .spawn()
+        .map_err(|e| failed(e.to_string()))?;
+    if let Some(mut stdin) = child.stdin.take() {
+        stdin.write_all(batch.as_bytes()).map_err(|e| failed(e.to_string()))?;
+    }
+    let output = child.wait_with_output().map_err(|e| failed(e.to_string()))?;
+    if output.status.success() {
+        return Ok(());
+    }
+    Err(failed(String::from_utf8_lossy(&output.stderr).trim().to_owned()))
+}

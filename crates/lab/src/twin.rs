@@ -1,0 +1,248 @@
+//! A twin as its users see it: up, down, and what to ask it in between.
+
+use std::fs::File;
+use std::net::{SocketAddr, TcpStream};
+use std::process::{Command, Stdio};
+use std::time::{Duration, Instant};
+
+use model::flow::FlowCount;
+use model::inventory::{Fleet, Link, NodeName};
+
+use crate::addresses;
+use crate::cgroup::Cgroups;
+use crate::control::{self, Answer, HostState, Request, Status};
+use crate::error::LabError;
+use crate::fdpass::receive_fd;
+use crate::preflight;
+use crate::run_dir::RunDir;
+
+/// Which fleet to boot, and as what.
+#[derive(Debug, Clone)]
+pub struct UpOptions<'a> {
+    pub name: &'a str,
+    /// The inventory's text, which the twin keeps.
+    pub inventory: &'a str,
+}
+
+/// How far booting has come.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct UpProgress {
+    pub ready: usize,
+    pub hosts: usize,
+}
+
+/// A twin that is up.
+#[derive(Debug, Clone)]
+pub struct Twin {
+    run_dir: RunDir,
+    fleet: Fleet,
+}
+
+impl Twin {
+    /// Boots a fleet, or finds it up already.
+    ///
+    /// # Errors
+    /// Something is missing on this machine; another fleet is up under this
+    /// name; a host does not come up.
+    pub fn up(options: &UpOptions<'_>, progress: impl FnMut(UpProgress)) -> Result<Self, LabError> {
+        preflight::check()?;
+        let run_dir = RunDir::of(options.name)?;
+        if ask_status(&run_dir).is_ok() {
+            let up = std::fs::read_to_string(run_dir.inventory()).unwrap_or_default();
+            return if up == options.inventory {
+                Self::open(options.name)
+            } else {
+                Err(LabError::OtherFleet { name: options.name.into() })
+            };
+        }
+        remove(&run_dir)?;
+        std::fs::create_dir_all(run_dir.path()).map_err(LabError::file("create", run_dir.path()))?;
+        let inventory = run_dir.inventory();
+        std::fs::write(&inventory, options.inventory).map_err(LabError::file("write", inventory))?;
+        let booted = start_daemon(&run_dir).and_then(|mut daemon| wait_ready(&run_dir, &mut daemon, progress));
+        match booted {
+            Ok(()) => Self::open(options.name),
+            Err(error) => {
+                let _ = Self::down(options.name);
+                Err(error)
+            }
+        }
+    }
+
+    /// # Errors
+    /// None of this name is up.
+    pub fn open(name: &str) -> Result<Self, LabError> {
+        let run_dir = RunDir::of(name)?;
+        ask_status(&run_dir).map_err(|_| LabError::NotUp { name: name.into() })?;
+        let inventory = run_dir.inventory();
+        let text = std::fs::read_to_string(&inventory).map_err(LabError::file("read", &inventory))?;
+        let fleet = model::inventory::read("fleet.yaml", &text).map_err(|e| LabError::Inventory(e.to_string()))?;
+        Ok(Self { run_dir, fleet })
+    }
+
+    /// Removes a twin and all that is left of one, up or not.
+    ///
+    /// # Errors
+    /// Something could not be removed.
+    pub fn down(name: &str) -> Result<(), LabError> {
+        let run_dir = RunDir::of(name)?;
+        remove(&run_dir)
+    }
+
+    pub fn name(&self) -> &str {
+        self.run_dir.name()
+    }
+
+    pub fn ssh_config(&self) -> std::path::PathBuf {
+        self.run_dir.ssh_config()
+    }
+
+    /// The inventory that it was booted from.
+    pub fn fleet(&self) -> &Fleet {
+        &self.fleet
+    }
+
+    /// The same, at the addresses that the hosts have here.
+    pub fn relocated(&self) -> Fleet {
+        addresses::relocate(&self.fleet)
+    }
+
+    pub fn status(&self) -> Result<Status, LabError> {
+        ask_status(&self.run_dir)
+    }
+
+    /// Cumulative counters of all flows that start or end at one of these
+    /// endpoints; of all flows for an empty list.
+    pub fn flows(&self, touching: &[SocketAddr]) -> Result<Vec<FlowCount>, LabError> {
+        match self.ask(&Request::Flows { touching: touching.to_vec() })? {
+            Answer::Flows(flows) => Ok(flows),
+            other => Err(LabError::Daemon(format!("answered {other:?}"))),
+        }
+    }
+
+    pub fn set_link(&self, from: &NodeName, to: &NodeName, link: Link) -> Result<(), LabError> {
+        self.ask(&Request::SetLink { from: from.clone(), to: to.clone(), link }).map(drop)
+    }
+
+    /// Cuts or heals both directions.
+    pub fn cut(&self, a: &NodeName, b: &NodeName, cut: bool) -> Result<(), LabError> {
+        self.ask(&Request::Cut { a: a.clone(), b: b.clone(), cut }).map(drop)
+    }
+
+    /// A TCP connection from the controller to a host's port.
+    pub fn connect(&self, host: &str, port: u16) -> Result<TcpStream, LabError> {
+        connect(&self.run_dir, host, port)
+    }
+
+    fn ask(&self, request: &Request) -> Result<Answer, LabError> {
+        control::ask(&self.run_dir.socket(), request).map(|(answer, _)| answer)
+    }
+}
+
+fn connect(run_dir: &RunDir, host: &str, port: u16) -> Result<TcpStream, LabError> {
+    let (_, stream) = control::ask(&run_dir.socket(), &Request::Connect { host: host.into(), port })?;
+    receive_fd(&stream).map(TcpStream::from)
+}
+
+fn ask_status(run_dir: &RunDir) -> Result<Status, LabError> {
+    match control::ask(&run_dir.socket(), &Request::Status)?.0 {
+        Answer::Status(status) => Ok(status),
+        other => Err(LabError::Daemon(format!("answered {other:?}"))),
+    }
+}
+
+fn start_daemon(run_dir: &RunDir) -> Result<std::process::Child, LabError> {
+    let program = std::env::current_exe().map_err(LabError::system("find this program"))?;
+    let log = File::create(run_dir.log()).map_err(LabError::file("create", run_dir.log()))?;
+    let both = log.try_clone().map_err(LabError::file("create", run_dir.log()))?;
+    let mut command = detached(run_dir.name());
+    command
+        .arg(program)
+        .args(["lab", "serve", "--name", run_dir.name()])
+        .current_dir("/")
+        .stdin(Stdio::null())
+        .stdout(log)
+        .stderr(both);
+    command.spawn().map_err(LabError::system("start the twin's daemon"))
+}
+
+/// In a session of its own; under systemd also in a scope of its own, in which
+/// it may make cgroups.
+fn detached(name: &str) -> Command {
+    let mut command = Command::new("setsid");
+    if std::path::Path::new("/run/systemd/system").is_dir() {
+        command.args(["systemd-run", "--quiet", "--scope", "--property=Delegate=yes", "--collect"]);
+        command.arg(format!("--unit=vps-test-lab-{name}"));
+    }
+    command
+}
+
+fn wait_ready(
+    run_dir: &RunDir,
+    daemon: &mut std::process::Child,
+    mut progress: impl FnMut(UpProgress),
+) -> Result<(), LabError> {
+    let failed = |detail: String| LabError::DidNotBoot {
+        name: run_dir.name().into(),
+        detail,
+        log: run_dir.log().display().to_string(),
+    };
+    let began = Instant::now();
+    let mut shown = usize::MAX;
+    loop {
+        if let Ok(Some(status)) = daemon.try_wait()
+            && !status.success()
+        {
+            let log = std::fs::read_to_string(run_dir.log()).unwrap_or_default();
+            return Err(failed(log.lines().last().unwrap_or("its daemon ended").to_owned()));
+        }
+        let mut hosts = 10;
+        if let Ok(status) = ask_status(run_dir) {
+            hosts = status.hosts.len();
+            let ready = status.hosts.iter().filter(|h| h.state == HostState::Ready).count();
+            if ready != shown {
+                shown = ready;
+                progress(UpProgress { ready, hosts });
+            }
+            if status.is_ready() {
+                return Ok(());
+            }
+            let off = status.hosts.iter().find_map(|h| match &h.state {
+                HostState::Off(why) => Some(format!("{}: {why}", h.name)),
+                _ => None,
+            });
+            if let Some(why) = off {
+                return Err(failed(why));
+            }
+        }
+        if began.elapsed() > patience(hosts) {
+            return Err(failed(format!("not all hosts answered SSH within {:?}", patience(hosts))));
+        }
+        std::thread::sleep(Duration::from_millis(20));
+    }
+}
+
+/// Far more than a host takes, so that a slow machine is not called a broken one.
+fn patience(hosts: usize) -> Duration {
+    Duration::from_secs(60) + Duration::from_secs(3) * u32::try_from(hosts).unwrap_or(u32::MAX)
+}
+
+fn remove(run_dir: &RunDir) -> Result<(), LabError> {
+    if let Ok(status) = ask_status(run_dir) {
+        let _ = control::ask(&run_dir.socket(), &Request::Down);
+        wait_ended(status.daemon_pid);
+    }
+    Cgroups::of_twin(run_dir.name()).remove();
+    match std::fs::remove_dir_all(run_dir.path()) {
+        Err(error) if error.kind() != std::io::ErrorKind::NotFound => Err(LabError::file("remove", run_dir.path())(error)),
+        _ => Ok(()),
+    }
+}
+
+/// The outer process ends when everything inside has.
+fn wait_ended(pid: u32) {
+    let began = Instant::now();
+    while std::path::Path::new(&format!("/proc/{pid}/ns/pid")).exists() && began.elapsed() < Duration::from_secs(20) {
+        std::thread::sleep(Duration::from_millis(10));
+    }
+}

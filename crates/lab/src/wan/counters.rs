@@ -1,0 +1,57 @@
+//! What was delivered, by flow, and what was not, by reason.
+
+use std::collections::HashMap;
+use std::net::SocketAddr;
+
+use model::flow::{FlowCount, FlowKey};
+
+use super::lateness::{Histogram, Lateness};
+use super::packet::Packet;
+use crate::control::WanCounters;
+
+/// Guarded by one lock, taken once a packet.
+#[derive(Debug, Default)]
+pub struct Counters {
+    flows: HashMap<FlowKey, (u64, u64)>,
+    totals: WanCounters,
+    lateness: Histogram,
+}
+
+impl Counters {
+    pub fn delivered(&mut self, packet: &Packet) {
+        self.totals.delivered += packet.segments;
+        if let Some(flow) = packet.flow {
+            let (packets, bytes) = self.flows.entry(flow).or_default();
+            *packets += packet.segments;
+            *bytes += packet.payload;
+        }
+    }
+
+    pub fn late(&mut self, by: std::time::Duration) {
+        self.lateness.add(by);
+    }
+
+    pub fn totals_mut(&mut self) -> &mut WanCounters {
+        &mut self.totals
+    }
+
+    pub fn totals(&self) -> WanCounters {
+        self.totals
+    }
+
+    pub fn lateness(&self) -> Lateness {
+        self.lateness.report()
+    }
+
+    /// Flows that start or end at one of these; all of them for an empty list.
+    pub fn flows(&self, touching: &[SocketAddr]) -> Vec<FlowCount> {
+        let wanted = |flow: &FlowKey| {
+            touching.is_empty() || touching.contains(&flow.source) || touching.contains(&flow.destination)
+        };
+        self.flows
+            .iter()
+            .filter(|(flow, _)| wanted(flow))
+            .map(|(flow, (packets, bytes))| FlowCount { flow: *flow, packets: *packets, bytes: *bytes })
+            .collect()
+    }
+}

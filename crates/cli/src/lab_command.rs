@@ -94,8 +94,16 @@ pub fn run(args: LabArgs) -> miette::Result<ExitCode> {
             Ok(ExitCode::SUCCESS)
         }
         LabCommand::Status { twin, json } => status(&twin.name, json),
-        LabCommand::Exec { twin, node, command } => exec(&twin.name, &node, &command),
-        LabCommand::Forward { twin, target, listen } => forward(&twin.name, &target, listen),
+        LabCommand::Exec {
+            twin,
+            node,
+            command,
+        } => exec(&twin.name, &node, &command),
+        LabCommand::Forward {
+            twin,
+            target,
+            listen,
+        } => forward(&twin.name, &target, listen),
         LabCommand::SshConfig { twin } => {
             println!("{}", Twin::open(&twin.name)?.ssh_config().display());
             Ok(ExitCode::SUCCESS)
@@ -117,10 +125,27 @@ fn up(fleet: Option<PathBuf>, name: &str) -> miette::Result<ExitCode> {
     let text = inventory_file::text(&file)?;
     model::inventory::read(&file.display().to_string(), &text)?;
     let began = std::time::Instant::now();
-    let twin = Twin::up(&UpOptions { name, inventory: &text }, |p| eprintln!("{} of {} hosts answer", p.ready, p.hosts))?;
-    println!("twin `{name}` of fleet `{}` is up, {:.1} s", twin.fleet().name, began.elapsed().as_secs_f64());
-    println!("ssh    ssh -F {} {}", twin.ssh_config().display(), twin.fleet().nodes[0].name);
-    println!("exec   vps-test lab exec --name {name} {} -- uptime", twin.fleet().nodes[0].name);
+    let twin = Twin::up(
+        &UpOptions {
+            name,
+            inventory: &text,
+        },
+        |p| eprintln!("{} of {} hosts answer", p.ready, p.hosts),
+    )?;
+    println!(
+        "twin `{name}` of fleet `{}` is up, {:.1} s",
+        twin.fleet().name,
+        began.elapsed().as_secs_f64()
+    );
+    println!(
+        "ssh    ssh -F {} {}",
+        twin.ssh_config().display(),
+        twin.fleet().nodes[0].name
+    );
+    println!(
+        "exec   vps-test lab exec --name {name} {} -- uptime",
+        twin.fleet().nodes[0].name
+    );
     println!("down   vps-test lab down --name {name}");
     Ok(ExitCode::SUCCESS)
 }
@@ -128,10 +153,16 @@ fn up(fleet: Option<PathBuf>, name: &str) -> miette::Result<ExitCode> {
 fn status(name: &str, json: bool) -> miette::Result<ExitCode> {
     let status = Twin::open(name)?.status()?;
     if json {
-        println!("{}", serde_json::to_string_pretty(&status).into_diagnostic()?);
+        println!(
+            "{}",
+            serde_json::to_string_pretty(&status).into_diagnostic()?
+        );
         return Ok(ExitCode::SUCCESS);
     }
-    println!("twin `{}` of fleet `{}`, daemon {}", status.name, status.fleet, status.daemon_pid);
+    println!(
+        "twin `{}` of fleet `{}`, daemon {}",
+        status.name, status.fleet, status.daemon_pid
+    );
     for host in &status.hosts {
         let state = match &host.state {
             HostState::Booting => "booting".to_owned(),
@@ -139,7 +170,12 @@ fn status(name: &str, json: bool) -> miette::Result<ExitCode> {
             HostState::Off(why) => format!("off: {why}"),
         };
         let addresses: Vec<_> = host.addresses.iter().map(ToString::to_string).collect();
-        println!("  {:<16} {:<16} {state}, {} reboots", host.name, addresses.join(" "), host.reboots);
+        println!(
+            "  {:<16} {:<16} {state}, {} reboots",
+            host.name,
+            addresses.join(" "),
+            host.reboots
+        );
     }
     let (wan, late) = (status.wan, status.lateness);
     println!(
@@ -151,9 +187,17 @@ fn status(name: &str, json: bool) -> miette::Result<ExitCode> {
 
 fn exec(name: &str, node: &str, command: &[String]) -> miette::Result<ExitCode> {
     let twin = Twin::open(name)?;
-    let known = twin.fleet().nodes.iter().any(|n| n.name.as_str() == node || n.hostname == node);
+    let known = twin
+        .fleet()
+        .nodes
+        .iter()
+        .any(|n| n.name.as_str() == node || n.hostname == node);
     if !known {
-        return Err(LabError::NoSuchHost { name: name.into(), node: node.into() }.into());
+        return Err(LabError::NoSuchHost {
+            name: name.into(),
+            node: node.into(),
+        }
+        .into());
     }
     let quoted: Vec<String> = command.iter().map(|word| fleet::quote(word)).collect();
     let status = Command::new("ssh")
@@ -166,7 +210,11 @@ fn exec(name: &str, node: &str, command: &[String]) -> miette::Result<ExitCode> 
         .status()
         .into_diagnostic()
         .wrap_err("cannot start ssh")?;
-    Ok(status.code().map_or(ExitCode::from(exit::INFRASTRUCTURE), |code| ExitCode::from(u8::try_from(code).unwrap_or(255))))
+    Ok(status
+        .code()
+        .map_or(ExitCode::from(exit::INFRASTRUCTURE), |code| {
+            ExitCode::from(u8::try_from(code).unwrap_or(255))
+        }))
 }
 
 fn forward(name: &str, target: &str, listen: std::net::SocketAddr) -> miette::Result<ExitCode> {
@@ -174,9 +222,16 @@ fn forward(name: &str, target: &str, listen: std::net::SocketAddr) -> miette::Re
     let (node, port) = target
         .rsplit_once(':')
         .and_then(|(node, port)| Some((node.to_owned(), port.parse::<u16>().ok()?)))
-        .ok_or_else(|| miette::miette!(help = "such as saorsa-1:443", "`{target}` is not NODE:PORT"))?;
-    let listener = TcpListener::bind(listen).into_diagnostic().wrap_err_with(|| format!("cannot listen at {listen}"))?;
-    println!("{} leads to {node}:{port}; stop with ctrl-c", listener.local_addr().into_diagnostic()?);
+        .ok_or_else(|| {
+            miette::miette!(help = "such as saorsa-1:443", "`{target}` is not NODE:PORT")
+        })?;
+    let listener = TcpListener::bind(listen)
+        .into_diagnostic()
+        .wrap_err_with(|| format!("cannot listen at {listen}"))?;
+    println!(
+        "{} leads to {node}:{port}; stop with ctrl-c",
+        listener.local_addr().into_diagnostic()?
+    );
     for incoming in listener.incoming().flatten() {
         match twin.connect(&node, port) {
             Ok(outgoing) => splice(incoming, outgoing),
@@ -188,7 +243,9 @@ fn forward(name: &str, target: &str, listen: std::net::SocketAddr) -> miette::Re
 
 /// Copies both ways until both sides are done.
 fn splice(a: std::net::TcpStream, b: std::net::TcpStream) {
-    let pair = |from: &std::net::TcpStream, to: &std::net::TcpStream| Some((from.try_clone().ok()?, to.try_clone().ok()?));
+    let pair = |from: &std::net::TcpStream, to: &std::net::TcpStream| {
+        Some((from.try_clone().ok()?, to.try_clone().ok()?))
+    };
     for (mut from, mut to) in [pair(&a, &b), pair(&b, &a)].into_iter().flatten() {
         std::thread::spawn(move || {
             let _ = std::io::copy(&mut from, &mut to);

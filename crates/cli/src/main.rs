@@ -7,7 +7,11 @@ mod lab_command;
 use clap::{Parser, Subcommand};
 
 #[derive(Debug, Parser)]
-#[command(name = "vps-test", version, about = "From a peer-to-peer program's source to a proof that it connects")]
+#[command(
+    name = "vps-test",
+    version,
+    about = "From a peer-to-peer program's source to a proof that it connects"
+)]
 struct Cli {
     #[command(subcommand)]
     command: Command,
@@ -26,6 +30,10 @@ fn main() -> std::process::ExitCode {
     result.unwrap_or_else(|report| {
         eprintln!("{report:?}");
         let infrastructure = report.downcast_ref::<lab::LabError>().is_some();
-        std::process::ExitCode::from(if infrastructure { exit::INFRASTRUCTURE } else { exit::USAGE })
+        std::process::ExitCode::from(if infrastructure {
+            exit::INFRASTRUCTURE
+        } else {
+            exit::USAGE
+        })
     })
 }

@@ -5,21 +5,63 @@ use model::inventory::NodeName;
 #[derive(Debug, thiserror::Error)]
 pub enum FleetError {
     #[error("{node} cannot be reached: {detail}; try by hand: {by_hand}")]
-    Unreachable { node: NodeName, detail: String, by_hand: String },
-    #[error("the host key of {node} has changed; if the host was reinstalled, remove the old key: ssh-keygen -R {node}")]
+    Unreachable {
+        node: NodeName,
+        detail: String,
+        by_hand: String,
+    },
+    #[error(
+        "the host key of {node} has changed; if the host was reinstalled, remove the old key: ssh-keygen -R {node}"
+    )]
     HostKeyChanged { node: NodeName },
     #[error("{node}: `{command}` could not be run: {detail}")]
-    Session { node: NodeName, command: String, detail: String },
+    Session {
+        node: NodeName,
+        command: String,
+        detail: String,
+    },
     #[error("{node}: `{command}` failed with status {status}: {stderr}")]
-    Failed { node: NodeName, command: String, status: i32, stderr: String },
+    Failed {
+        node: NodeName,
+        command: String,
+        status: i32,
+        stderr: String,
+    },
     #[error("{node}: `{command}` did not end within {seconds} s")]
-    Timeout { node: NodeName, command: String, seconds: u64 },
-    #[error("{node}: no room for {needed} bytes in `{path}`, {free} are free; delete something or choose another deploy.install_path")]
-    DiskFull { node: NodeName, path: String, needed: u64, free: u64 },
+    Timeout {
+        node: NodeName,
+        command: String,
+        seconds: u64,
+    },
+    #[error(
+        "{node}: no room for {needed} bytes in `{path}`, {free} are free; delete something or choose another deploy.install_path"
+    )]
+    DiskFull {
+        node: NodeName,
+        path: String,
+        needed: u64,
+        free: u64,
+    },
     #[error("{node}: `{path}` arrived with digest {found} instead of {expected}")]
-    Digest { node: NodeName, path: String, expected: String, found: String },
-    #[error("{node}: service {unit} did not start; its last words:\n{log}\ntry: vps-test diagnose {node}")]
-    ServiceDied { node: NodeName, unit: String, log: String },
+    Digest {
+        node: NodeName,
+        path: String,
+        expected: String,
+        found: String,
+    },
+    #[error(
+        "{node}: service {unit} did not start; its last words:\n{log}\ntry: vps-test diagnose {node}"
+    )]
+    ServiceDied {
+        node: NodeName,
+        unit: String,
+        log: String,
+    },
     #[error("{node}: service {unit} runs {found}, not {expected}")]
-    StaleService { node: NodeName, unit: String, expected: String, found: String },
+    StaleService {
+        node: NodeName,
+        unit: String,
+        expected: String,
+        found: String,
+    },
 }

@@ -71,12 +71,20 @@ impl Host {
     }
 
     fn new(node: &Node, reached_by: String, session: Session) -> Result<Self, FleetError> {
-        let sockets = tempfile::Builder::new().prefix("vt-").tempdir().map_err(|e| FleetError::Session {
-            node: node.name.clone(),
-            command: "mkdtemp".into(),
-            detail: e.to_string(),
-        })?;
-        Ok(Self { node: node.clone(), reached_by, session: session.into(), sockets: sockets.into() })
+        let sockets = tempfile::Builder::new()
+            .prefix("vt-")
+            .tempdir()
+            .map_err(|e| FleetError::Session {
+                node: node.name.clone(),
+                command: "mkdtemp".into(),
+                detail: e.to_string(),
+            })?;
+        Ok(Self {
+            node: node.clone(),
+            reached_by,
+            session: session.into(),
+            sockets: sockets.into(),
+        })
     }
 
     pub fn name(&self) -> &NodeName {
@@ -87,20 +95,32 @@ impl Host {
     ///
     /// # Errors
     /// The session broke, or time ran out. A non-zero status is in the output.
-    pub async fn script(&self, script: &str, stdin: Option<&[u8]>, limit: Duration) -> Result<Output, FleetError> {
+    pub async fn script(
+        &self,
+        script: &str,
+        stdin: Option<&[u8]>,
+        limit: Duration,
+    ) -> Result<Output, FleetError> {
         let run = self.run_script(script, stdin, |_| {});
-        tokio::time::timeout(limit, run).await.map_err(|_| FleetError::Timeout {
-            node: self.node.name.clone(),
-            command: first_line(script),
-            seconds: limit.as_secs(),
-        })?
+        tokio::time::timeout(limit, run)
+            .await
+            .map_err(|_| FleetError::Timeout {
+                node: self.node.name.clone(),
+                command: first_line(script),
+                seconds: limit.as_secs(),
+            })?
     }
 
     /// The same, and a non-zero status is an error. Returns standard output.
     ///
     /// # Errors
     /// As [`Host::script`], and [`FleetError::Failed`].
-    pub async fn script_ok(&self, script: &str, stdin: Option<&[u8]>, limit: Duration) -> Result<String, FleetError> {
+    pub async fn script_ok(
+        &self,
+        script: &str,
+        stdin: Option<&[u8]>,
+        limit: Duration,
+    ) -> Result<String, FleetError> {
         let output = self.script(script, stdin, limit).await?;
         self.succeeded(script, &output)
     }
@@ -139,7 +159,11 @@ impl Host {
             detail,
         };
         let mut command = self.session.shell(script);
-        command.stdin(if stdin.is_some() { Stdio::piped() } else { Stdio::null() });
+        command.stdin(if stdin.is_some() {
+            Stdio::piped()
+        } else {
+            Stdio::null()
+        });
         command.stdout(Stdio::piped()).stderr(Stdio::piped());
         let mut child = command.spawn().await.map_err(|e| broken(e.to_string()))?;
         if let (Some(content), Some(mut pipe)) = (stdin, child.stdin().take()) {
@@ -154,7 +178,10 @@ impl Host {
             }
             let _ = pipe.shutdown().await;
         }
-        child.wait_with_output().await.map_err(|e| broken(e.to_string()))
+        child
+            .wait_with_output()
+            .await
+            .map_err(|e| broken(e.to_string()))
     }
 
     /// One round trip.
@@ -168,7 +195,9 @@ impl Host {
              ss -Hlun 2>/dev/null | awk '{{print $4}}'"
         );
         let began = now_ms();
-        let text = self.script_ok(&script, None, Duration::from_secs(20)).await?;
+        let text = self
+            .script_ok(&script, None, Duration::from_secs(20))
+            .await?;
         let middle = began + (now_ms() - began) / 2;
         let mut lines = text.lines().map(str::trim);
         let mut next = || lines.next().unwrap_or_default().to_owned();
@@ -178,7 +207,9 @@ impl Host {
             arch,
             free_bytes: free.parse().unwrap_or(0),
             clock_skew_ms: clock.parse::<i64>().map_or(0, |theirs| theirs - middle),
-            udp_ports: lines.filter_map(|l| l.rsplit(':').next()?.parse().ok()).collect(),
+            udp_ports: lines
+                .filter_map(|l| l.rsplit(':').next()?.parse().ok())
+                .collect(),
         })
     }
 
@@ -188,7 +219,16 @@ impl Host {
     /// The session broke.
     pub async fn journal(&self, unit: &str, lines: u32) -> Result<String, FleetError> {
         let lines = lines.to_string();
-        let argv = ["journalctl", "-u", unit, "-n", &lines, "--no-pager", "-o", "short-iso-precise"];
+        let argv = [
+            "journalctl",
+            "-u",
+            unit,
+            "-n",
+            &lines,
+            "--no-pager",
+            "-o",
+            "short-iso-precise",
+        ];
         self.run(&argv, Duration::from_secs(20)).await
     }
 
@@ -198,24 +238,36 @@ impl Host {
     /// sshd refuses the forwarding.
     pub async fn forward_socket(&self, remote: &str, label: &str) -> Result<Forwarded, FleetError> {
         let path = self.sockets.path().join(label);
-        let forward = self.session.request_port_forward(ForwardType::Local, path.as_path(), Path::new(remote));
+        let forward = self.session.request_port_forward(
+            ForwardType::Local,
+            path.as_path(),
+            Path::new(remote),
+        );
         forward.await.map_err(|e| FleetError::Session {
             node: self.node.name.clone(),
             command: format!("forward {remote}"),
             detail: chain(&e),
         })?;
-        Ok(Forwarded { path, _directory: Arc::clone(&self.sockets), _session: Arc::clone(&self.session) })
+        Ok(Forwarded {
+            path,
+            _directory: Arc::clone(&self.sockets),
+            _session: Arc::clone(&self.session),
+        })
     }
 
     /// Whether the session still works.
     pub async fn is_reachable(&self) -> bool {
-        self.script("true", None, Duration::from_secs(5)).await.is_ok_and(|o| o.status.success())
+        self.script("true", None, Duration::from_secs(5))
+            .await
+            .is_ok_and(|o| o.status.success())
     }
 }
 
 async fn open(reach: &Reach, node: &Node, target: &str) -> Result<Session, FleetError> {
     let mut builder = SessionBuilder::default();
-    builder.known_hosts_check(KnownHosts::Strict).connect_timeout(reach.connect_timeout);
+    builder
+        .known_hosts_check(KnownHosts::Strict)
+        .connect_timeout(reach.connect_timeout);
     builder.server_alive_interval(Duration::from_secs(15));
     match &reach.ssh_config {
         // It says user and port itself.
@@ -228,8 +280,12 @@ async fn open(reach: &Reach, node: &Node, target: &str) -> Result<Session, Fleet
     }
     builder.connect(target).await.map_err(|error| {
         let detail = chain(&error);
-        if detail.contains("IDENTIFICATION HAS CHANGED") || detail.contains("Host key verification failed") {
-            FleetError::HostKeyChanged { node: node.name.clone() }
+        if detail.contains("IDENTIFICATION HAS CHANGED")
+            || detail.contains("Host key verification failed")
+        {
+            FleetError::HostKeyChanged {
+                node: node.name.clone(),
+            }
         } else {
             unreachable(reach, node, target, &detail)
         }
@@ -237,11 +293,17 @@ async fn open(reach: &Reach, node: &Node, target: &str) -> Result<Session, Fleet
 }
 
 fn unreachable(reach: &Reach, node: &Node, target: &str, detail: &str) -> FleetError {
-    let config = reach.ssh_config.as_ref().map_or(String::new(), |c| format!("-F {} ", c.display()));
+    let config = reach
+        .ssh_config
+        .as_ref()
+        .map_or(String::new(), |c| format!("-F {} ", c.display()));
     FleetError::Unreachable {
         node: node.name.clone(),
         detail: detail.to_owned(),
-        by_hand: format!("ssh {config}-p {} {}@{target} true", node.ssh.port, node.ssh.user),
+        by_hand: format!(
+            "ssh {config}-p {} {}@{target} true",
+            node.ssh.port, node.ssh.user
+        ),
     }
 }
 
@@ -259,6 +321,8 @@ fn first_line(script: &str) -> String {
 }
 
 fn now_ms() -> i64 {
-    let since = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap_or_default();
+    let since = std::time::SystemTime::now()
+        .duration_since(std::time::UNIX_EPOCH)
+        .unwrap_or_default();
     i64::try_from(since.as_millis()).unwrap_or(i64::MAX)
 }

@@ -48,23 +48,45 @@ impl Host {
                 sent.push(0);
                 continue;
             }
-            self.send(artifact, install_path, |bytes| progress(artifact, bytes)).await?;
+            self.send(artifact, install_path, |bytes| progress(artifact, bytes))
+                .await?;
             sent.push(artifact.content.len() as u64);
         }
         Ok(sent)
     }
 
-    async fn which_are_there(&self, artifacts: &[&Artifact], install_path: &str) -> Result<Vec<bool>, FleetError> {
+    async fn which_are_there(
+        &self,
+        artifacts: &[&Artifact],
+        install_path: &str,
+    ) -> Result<Vec<bool>, FleetError> {
         let tests: Vec<String> = artifacts
             .iter()
-            .map(|a| format!("if [ -x {} ]; then echo there; else echo missing; fi", quote(&a.path_in(install_path))))
+            .map(|a| {
+                format!(
+                    "if [ -x {} ]; then echo there; else echo missing; fi",
+                    quote(&a.path_in(install_path))
+                )
+            })
             .collect();
-        let script = format!("mkdir -p {}; rm -f {}/.partial-*; {}", quote(install_path), quote(install_path), tests.join("; "));
-        let answer = self.script_ok(&script, None, Duration::from_secs(20)).await?;
+        let script = format!(
+            "mkdir -p {}; rm -f {}/.partial-*; {}",
+            quote(install_path),
+            quote(install_path),
+            tests.join("; ")
+        );
+        let answer = self
+            .script_ok(&script, None, Duration::from_secs(20))
+            .await?;
         Ok(answer.lines().map(|line| line == "there").collect())
     }
 
-    async fn send(&self, artifact: &Artifact, install_path: &str, progress: impl Fn(u64)) -> Result<(), FleetError> {
+    async fn send(
+        &self,
+        artifact: &Artifact,
+        install_path: &str,
+        progress: impl Fn(u64),
+    ) -> Result<(), FleetError> {
         let path = artifact.path_in(install_path);
         let needed = artifact.content.len() as u64;
         let script = format!(
@@ -81,7 +103,9 @@ chmod 755 $partial; mv $partial {path}; ln -sfn {path} $dir/{name}; echo ok",
             path = quote(&path),
             name = quote(&artifact.name),
         );
-        let output = self.run_script(&script, Some(&artifact.content), progress).await?;
+        let output = self
+            .run_script(&script, Some(&artifact.content), progress)
+            .await?;
         let answer = self.succeeded(&script, &output)?;
         match answer.trim().split_once(' ') {
             Some(("full", free)) => Err(FleetError::DiskFull {
@@ -115,7 +139,9 @@ chmod 755 $partial; mv $partial {path}; ln -sfn {path} $dir/{name}; echo ok",
         let artifacts: Vec<&Artifact> = services.iter().map(|s| &s.artifact).collect();
         let sent = self.upload(&artifacts, install_path, progress).await?;
         let script = activation(services, install_path);
-        let answer = self.script_ok(&script, None, Duration::from_secs(60)).await?;
+        let answer = self
+            .script_ok(&script, None, Duration::from_secs(60))
+            .await?;
         let mut installed = Vec::new();
         for (service, sent_bytes) in services.iter().zip(sent) {
             let digest = self.running_digest(&answer, service).await?;
@@ -131,10 +157,23 @@ chmod 755 $partial; mv $partial {path}; ln -sfn {path} $dir/{name}; echo ok",
 
     async fn running_digest(&self, answer: &str, service: &Service) -> Result<String, FleetError> {
         let unit = &service.unit.name;
-        let found = answer.lines().find_map(|l| l.strip_prefix(unit.as_str())?.trim().split(' ').next().map(str::to_owned));
+        let found = answer.lines().find_map(|l| {
+            l.strip_prefix(unit.as_str())?
+                .trim()
+                .split(' ')
+                .next()
+                .map(str::to_owned)
+        });
         let Some(digest) = found.filter(|d| d.len() == 64) else {
-            let log = self.journal(unit, 15).await.unwrap_or_else(|e| e.to_string());
-            return Err(FleetError::ServiceDied { node: self.name().clone(), unit: unit.clone(), log });
+            let log = self
+                .journal(unit, 15)
+                .await
+                .unwrap_or_else(|e| e.to_string());
+            return Err(FleetError::ServiceDied {
+                node: self.name().clone(),
+                unit: unit.clone(),
+                log,
+            });
         };
         if digest != service.artifact.sha256 && !service.pinned {
             return Err(FleetError::StaleService {
@@ -151,13 +190,23 @@ chmod 755 $partial; mv $partial {path}; ln -sfn {path} $dir/{name}; echo ok",
     ///
     /// # Errors
     /// The session broke.
-    pub async fn prune(&self, artifacts: &[&Artifact], install_path: &str) -> Result<(), FleetError> {
+    pub async fn prune(
+        &self,
+        artifacts: &[&Artifact],
+        install_path: &str,
+    ) -> Result<(), FleetError> {
         let dir = quote(install_path.trim_end_matches('/'));
         let each = artifacts.iter().map(|a| {
             let name = quote(&a.name);
             format!("ls -t {dir}/{name}-???????????????????????????????????????????????????????????????? 2>/dev/null | tail -n +3 | xargs -r rm -f")
         });
-        self.script_ok(&each.collect::<Vec<_>>().join("; "), None, Duration::from_secs(20)).await.map(drop)
+        self.script_ok(
+            &each.collect::<Vec<_>>().join("; "),
+            None,
+            Duration::from_secs(20),
+        )
+        .await
+        .map(drop)
     }
 
     /// Removes everything that was ever installed here: units, NAT box, binaries.
@@ -175,7 +224,9 @@ rm -rf /var/lib/vps-test /run/vps-test {path}
 systemctl daemon-reload; systemctl reset-failed 2>/dev/null; true",
             path = quote(install_path.trim_end_matches('/')),
         );
-        self.script_ok(&script, None, Duration::from_secs(60)).await.map(drop)
+        self.script_ok(&script, None, Duration::from_secs(60))
+            .await
+            .map(drop)
     }
 }
 
@@ -185,7 +236,10 @@ fn activation(services: &[Service], install_path: &str) -> String {
     for service in services {
         let mut unit = service.unit.clone();
         unit.exec.insert(0, service.artifact.path_in(install_path));
-        let (name, file) = (quote(&unit.name), quote(&format!("/etc/systemd/system/{}", unit.name)));
+        let (name, file) = (
+            quote(&unit.name),
+            quote(&format!("/etc/systemd/system/{}", unit.name)),
+        );
         if service.pinned {
             script.push_str(&format!("if ! systemctl is-active -q {name}; then\n"));
         }

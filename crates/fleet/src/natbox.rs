@@ -28,7 +28,9 @@ pub struct NatBox {
 
 /// A behaviour that this kernel's rules cannot make yet.
 #[derive(Debug, thiserror::Error)]
-#[error("no NAT box makes {0} yet; full-cone, address-restricted, port-restricted and symmetric are there")]
+#[error(
+    "no NAT box makes {0} yet; full-cone, address-restricted, port-restricted and symmetric are there"
+)]
 pub struct Unsupported(model::nat::Behaviour);
 
 impl NatBox {
@@ -42,15 +44,23 @@ impl NatBox {
     pub fn ruleset(&self) -> Result<String, Unsupported> {
         let behaviour = self.spec.behaviour;
         let (record, out, back) = match (behaviour.mapping, behaviour.filtering) {
-            (Mapping::Eim, Filtering::Eif) => (OPEN, "snat ip to $OUTER", "dnat ip to udp dport map @open"),
-            (Mapping::Eim, Filtering::Adf) => {
-                (OPEN_TO, "snat ip to $OUTER", "ip saddr . udp dport @contacted dnat ip to udp dport map @open")
+            (Mapping::Eim, Filtering::Eif) => {
+                (OPEN, "snat ip to $OUTER", "dnat ip to udp dport map @open")
             }
+            (Mapping::Eim, Filtering::Adf) => (
+                OPEN_TO,
+                "snat ip to $OUTER",
+                "ip saddr . udp dport @contacted dnat ip to udp dport map @open",
+            ),
             (Mapping::Eim, Filtering::Apdf) => ("", "snat ip to $OUTER", ""),
             (Mapping::Apdm, Filtering::Apdf) => ("", "masquerade fully-random", ""),
             _ => return Err(Unsupported(behaviour)),
         };
-        let back = if back.is_empty() { String::new() } else { format!("iifname $WAN meta l4proto udp {back}") };
+        let back = if back.is_empty() {
+            String::new()
+        } else {
+            format!("iifname $WAN meta l4proto udp {back}")
+        };
         let (first, last) = (self.ports.first, self.ports.last);
         Ok(format!(
             "table ip vps_test_natbox {{
@@ -101,7 +111,8 @@ done
     }
 }
 
-const OPEN: &str = "oifname $WAN meta l4proto udp update @open { udp sport : ip saddr . udp sport };";
+const OPEN: &str =
+    "oifname $WAN meta l4proto udp update @open { udp sport : ip saddr . udp sport };";
 const OPEN_TO: &str = "oifname $WAN meta l4proto udp update @open { udp sport : ip saddr . udp sport }; \
      oifname $WAN meta l4proto udp update @contacted { ip daddr . udp sport };";
 
@@ -159,7 +170,9 @@ systemctl restart {unit} || {{ journalctl -u {unit} -n 20 --no-pager -o cat >&2;
             service = quote(SERVICE),
             unit = NatBox::UNIT,
         );
-        self.script_ok(&script, None, Duration::from_secs(30)).await.map(drop)
+        self.script_ok(&script, None, Duration::from_secs(30))
+            .await
+            .map(drop)
     }
 
     /// Removes the host's NAT box, if there is one.
@@ -175,7 +188,9 @@ systemctl disable -q --now {unit} 2>/dev/null
 rm -rf /etc/systemd/system/{unit} {DIRECTORY}
 systemctl daemon-reload"
         );
-        self.script_ok(&script, None, Duration::from_secs(30)).await.map(drop)
+        self.script_ok(&script, None, Duration::from_secs(30))
+            .await
+            .map(drop)
     }
 }
 
@@ -187,11 +202,24 @@ mod tests {
 
     #[test]
     fn the_four_classic_rulesets() {
-        let classic = [Behaviour::FULL_CONE, Behaviour::ADDRESS_RESTRICTED, Behaviour::PORT_RESTRICTED, Behaviour::SYMMETRIC];
+        let classic = [
+            Behaviour::FULL_CONE,
+            Behaviour::ADDRESS_RESTRICTED,
+            Behaviour::PORT_RESTRICTED,
+            Behaviour::SYMMETRIC,
+        ];
         let all: Vec<String> = classic
             .iter()
             .map(|behaviour| {
-                let nat_box = NatBox { spec: NatSpec { behaviour: *behaviour }, ports: PortRange { first: 12000, last: 31999 } };
+                let nat_box = NatBox {
+                    spec: NatSpec {
+                        behaviour: *behaviour,
+                    },
+                    ports: PortRange {
+                        first: 12000,
+                        last: 31999,
+                    },
+                };
                 format!("# {behaviour}\n{}", nat_box.ruleset().unwrap())
             })
             .collect();

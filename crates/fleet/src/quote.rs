@@ -15,7 +15,21 @@ mod tests {
 
     #[test]
     fn a_shell_gives_back_what_was_quoted() {
-        for word in ["", "plain", "two words", "it's", "$HOME", "`id`", "a;b", "*", "\"x\"", "new\nline", "-n", "ü", "\\"] {
+        for word in [
+            "",
+            "plain",
+            "two words",
+            "it's",
+            "$HOME",
+            "`id`",
+            "a;b",
+            "*",
+            "\"x\"",
+            "new\nline",
+            "-n",
+            "ü",
+            "\\",
+        ] {
             let output = std::process::Command::new("sh")
                 .args(["-c", &format!("printf %s {}", quote(word))])
                 .output()

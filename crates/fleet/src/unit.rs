@@ -21,11 +21,18 @@ pub struct Unit {
 
 impl Unit {
     pub fn render(&self) -> String {
-        let mut text = format!("{MARK}\n[Unit]\nDescription={}\nAfter=network.target\n", self.description);
+        let mut text = format!(
+            "{MARK}\n[Unit]\nDescription={}\nAfter=network.target\n",
+            self.description
+        );
         for other in &self.requires {
             let _ = write!(text, "Requires={other}\nAfter={other}\n");
         }
-        let words: Vec<String> = self.exec.iter().map(|word| word_for_systemd(word)).collect();
+        let words: Vec<String> = self
+            .exec
+            .iter()
+            .map(|word| word_for_systemd(word))
+            .collect();
         let _ = write!(
             text,
             "\n[Service]\nExecStart={}\nRestart=on-failure\nRestartSec=1\nLimitNOFILE=65536\nEnvironment=RUST_BACKTRACE=1\n\
@@ -42,9 +49,20 @@ impl Unit {
 
 /// systemd splits at blanks and expands `%` and `$`.
 fn word_for_systemd(word: &str) -> String {
-    let escaped = word.replace('\\', "\\\\").replace('%', "%%").replace('$', "$$").replace('"', "\\\"");
-    let plain = !escaped.is_empty() && escaped.chars().all(|c| !c.is_whitespace() && c != '"' && c != '\'' && c != ';');
-    if plain { escaped } else { format!("\"{escaped}\"") }
+    let escaped = word
+        .replace('\\', "\\\\")
+        .replace('%', "%%")
+        .replace('$', "$$")
+        .replace('"', "\\\"");
+    let plain = !escaped.is_empty()
+        && escaped
+            .chars()
+            .all(|c| !c.is_whitespace() && c != '"' && c != '\'' && c != ';');
+    if plain {
+        escaped
+    } else {
+        format!("\"{escaped}\"")
+    }
 }
 
 #[cfg(test)]
@@ -70,7 +88,11 @@ mod tests {
         };
         let text = unit.render();
         assert!(text.starts_with(MARK));
-        for line in ["ExecStart=/opt/x run", "NetworkNamespacePath=/run/netns/natbox", "Requires=vps-test-natbox.service"] {
+        for line in [
+            "ExecStart=/opt/x run",
+            "NetworkNamespacePath=/run/netns/natbox",
+            "Requires=vps-test-natbox.service",
+        ] {
             assert!(text.lines().any(|l| l == line), "{line} in\n{text}");
         }
     }

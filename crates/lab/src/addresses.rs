@@ -21,7 +21,12 @@ pub fn assign(fleet: &Fleet) -> Vec<(NodeName, Vec<Ipv4Addr>)> {
     fleet
         .nodes
         .iter()
-        .map(|node| (node.name.clone(), node.addresses.iter().map(|_| next()).collect()))
+        .map(|node| {
+            (
+                node.name.clone(),
+                node.addresses.iter().map(|_| next()).collect(),
+            )
+        })
         .collect()
 }
 
@@ -51,13 +56,18 @@ mod tests {
     fn a_thousand_addresses_are_distinct_and_in_range() {
         let all: HashSet<_> = (0..3000).map(address).collect();
         assert_eq!(all.len(), 3000);
-        assert!(all.iter().all(|a| a.octets()[0] == 198 && matches!(a.octets()[1], 18 | 19)));
+        assert!(
+            all.iter()
+                .all(|a| a.octets()[0] == 198 && matches!(a.octets()[1], 18 | 19))
+        );
         assert!(!all.contains(&CONTROLLER));
     }
 
     #[test]
     fn a_few_hosts_share_no_network() {
-        let networks: HashSet<_> = (0..NETWORKS).map(|i| address(i).octets()[1..3].to_vec()).collect();
+        let networks: HashSet<_> = (0..NETWORKS)
+            .map(|i| address(i).octets()[1..3].to_vec())
+            .collect();
         assert_eq!(networks.len(), NETWORKS);
     }
 }

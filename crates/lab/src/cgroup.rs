@@ -15,14 +15,21 @@ impl Cgroups {
     pub fn of_twin(name: &str) -> Self {
         let own = fs::read_to_string("/proc/self/cgroup").unwrap_or_default();
         let mounts = fs::read_to_string("/proc/self/mountinfo").unwrap_or_default();
-        let parents = own.lines().filter_map(|line| parent(line, &mounts)).map(|p| p.join(format!("vps-test-{name}")));
-        Self { parents: parents.collect() }
+        let parents = own
+            .lines()
+            .filter_map(|line| parent(line, &mounts))
+            .map(|p| p.join(format!("vps-test-{name}")));
+        Self {
+            parents: parents.collect(),
+        }
     }
 
     /// Makes a host's cgroups and returns their `cgroup.procs` files.
     pub fn create(&self, node: &str) -> Vec<PathBuf> {
         let dirs = self.parents.iter().map(|parent| parent.join(node));
-        dirs.filter(|dir| fs::create_dir_all(dir).is_ok()).map(|dir| dir.join("cgroup.procs")).collect()
+        dirs.filter(|dir| fs::create_dir_all(dir).is_ok())
+            .map(|dir| dir.join("cgroup.procs"))
+            .collect()
     }
 
     /// Removes all of this twin's cgroups; their processes have ended.
@@ -56,12 +63,20 @@ fn parent(line: &str, mounts: &str) -> Option<PathBuf> {
         let (before, after) = mount.split_once(" - ")?;
         let mut after = after.split(' ');
         let (kind, _, options) = (after.next()?, after.next()?, after.next()?);
-        let fits = kind == wanted && (kind == "cgroup2" || options.split(',').any(|o| o == "name=systemd"));
+        let fits = kind == wanted
+            && (kind == "cgroup2" || options.split(',').any(|o| o == "name=systemd"));
         let mut before = before.split(' ');
-        fits.then(|| (before.nth(3).unwrap_or("/").to_owned(), before.next().unwrap_or("/").to_owned()))
+        fits.then(|| {
+            (
+                before.nth(3).unwrap_or("/").to_owned(),
+                before.next().unwrap_or("/").to_owned(),
+            )
+        })
     });
     let (root, at) = mount_point?;
-    let below = path.strip_prefix(root.trim_end_matches('/')).unwrap_or(path);
+    let below = path
+        .strip_prefix(root.trim_end_matches('/'))
+        .unwrap_or(path);
     Some(Path::new(&at).join(below.trim_start_matches('/')))
 }
 
@@ -77,8 +92,14 @@ mod tests {
     #[test]
     fn both_of_systemds_hierarchies_are_found() {
         let found = |line| parent(line, MOUNTS).map(|p| p.display().to_string());
-        assert_eq!(found("9:name=systemd:/a"), Some("/sys/fs/cgroup/systemd/a".into()));
-        assert_eq!(found("0::/user.slice/x.scope"), Some("/sys/fs/cgroup/unified/user.slice/x.scope".into()));
+        assert_eq!(
+            found("9:name=systemd:/a"),
+            Some("/sys/fs/cgroup/systemd/a".into())
+        );
+        assert_eq!(
+            found("0::/user.slice/x.scope"),
+            Some("/sys/fs/cgroup/unified/user.slice/x.scope".into())
+        );
         assert_eq!(found("4:memory:/a"), None);
     }
 }

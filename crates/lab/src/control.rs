@@ -17,12 +17,25 @@ use crate::wan::Lateness;
 #[serde(tag = "do", rename_all = "snake_case")]
 pub enum Request {
     Status,
-    Flows { touching: Vec<SocketAddr> },
-    SetLink { from: NodeName, to: NodeName, link: Link },
+    Flows {
+        touching: Vec<SocketAddr>,
+    },
+    SetLink {
+        from: NodeName,
+        to: NodeName,
+        link: Link,
+    },
     /// Both directions between two nodes.
-    Cut { a: NodeName, b: NodeName, cut: bool },
+    Cut {
+        a: NodeName,
+        b: NodeName,
+        cut: bool,
+    },
     /// A TCP connection from the controller; the descriptor follows the answer.
-    Connect { host: String, port: u16 },
+    Connect {
+        host: String,
+        port: u16,
+    },
     Down,
 }
 

@@ -36,7 +36,11 @@ const INSIDE: &str = "VPS_TEST_LAB_INSIDE";
 /// What stopped it from booting.
 pub fn serve(name: &str) -> Result<(), LabError> {
     let run_dir = RunDir::of(name)?;
-    if std::env::var_os(INSIDE).is_some() { inside(run_dir) } else { outside(name) }
+    if std::env::var_os(INSIDE).is_some() {
+        inside(run_dir)
+    } else {
+        outside(name)
+    }
 }
 
 fn outside(name: &str) -> Result<(), LabError> {
@@ -48,15 +52,23 @@ fn outside(name: &str) -> Result<(), LabError> {
         .env(INSIDE, std::process::id().to_string())
         .status()
         .map_err(LabError::system("start the twin's inner process"))?;
-    if status.success() { Ok(()) } else { Err(LabError::Daemon(format!("inner process ended with {status}"))) }
+    if status.success() {
+        Ok(())
+    } else {
+        Err(LabError::Daemon(format!(
+            "inner process ended with {status}"
+        )))
+    }
 }
 
 fn inside(run_dir: RunDir) -> Result<(), LabError> {
-    nix::sys::prctl::set_pdeathsig(Signal::SIGKILL).map_err(LabError::system("tie this process to its parent"))?;
+    nix::sys::prctl::set_pdeathsig(Signal::SIGKILL)
+        .map_err(LabError::system("tie this process to its parent"))?;
     make_private()?;
     let inventory = run_dir.inventory();
     let text = std::fs::read_to_string(&inventory).map_err(LabError::file("read", &inventory))?;
-    let fleet = model::inventory::read("fleet.yaml", &text).map_err(|e| LabError::Inventory(e.to_string()))?;
+    let fleet = model::inventory::read("fleet.yaml", &text)
+        .map_err(|e| LabError::Inventory(e.to_string()))?;
     let daemon = Daemon::boot(run_dir, fleet)?;
     daemon.serve()
 }
@@ -66,7 +78,8 @@ fn make_private() -> Result<(), LabError> {
     let none = None::<&str>;
     mount(none, "/", none, MsFlags::MS_REC | MsFlags::MS_PRIVATE, none)
         .map_err(LabError::system("make mounts private"))?;
-    mount(Some("proc"), "/proc", Some("proc"), MsFlags::empty(), none).map_err(LabError::system("mount /proc"))
+    mount(Some("proc"), "/proc", Some("proc"), MsFlags::empty(), none)
+        .map_err(LabError::system("mount /proc"))
 }
 
 struct Daemon {
@@ -82,7 +95,11 @@ impl Daemon {
         let assigned = addresses::assign(&fleet);
         let forwarder = start_wan(&fleet)?;
         let controller = Namespace::create()?;
-        forwarder.connect(fleet.nodes.len(), controller.attach(&[CONTROLLER])?, &[CONTROLLER])?;
+        forwarder.connect(
+            fleet.nodes.len(),
+            controller.attach(&[CONTROLLER])?,
+            &[CONTROLLER],
+        )?;
         let site = Arc::new(Site {
             cgroups: Cgroups::of_twin(run_dir.name()),
             neighbours: neighbours(&fleet, &assigned),
@@ -91,12 +108,32 @@ impl Daemon {
             run_dir,
         });
         write_ssh_config(&site.run_dir, &fleet)?;
-        let hosts = fleet.nodes.iter().zip(assigned).enumerate().map(|(end, (node, (_, addresses)))| {
-            let state = Mutex::new((HostState::Booting, 0));
-            Arc::new(Host { node: node.clone(), addresses, end, state })
+        let hosts =
+            fleet
+                .nodes
+                .iter()
+                .zip(assigned)
+                .enumerate()
+                .map(|(end, (node, (_, addresses)))| {
+                    let state = Mutex::new((HostState::Booting, 0));
+                    Arc::new(Host {
+                        node: node.clone(),
+                        addresses,
+                        end,
+                        state,
+                    })
+                });
+        let outer_pid = std::env::var(INSIDE)
+            .ok()
+            .and_then(|pid| pid.parse().ok())
+            .unwrap_or_default();
+        let daemon = Arc::new(Self {
+            hosts: hosts.collect(),
+            fleet,
+            site,
+            controller,
+            outer_pid,
         });
-        let outer_pid = std::env::var(INSIDE).ok().and_then(|pid| pid.parse().ok()).unwrap_or_default();
-        let daemon = Arc::new(Self { hosts: hosts.collect(), fleet, site, controller, outer_pid });
         daemon.start_hosts()?;
         Ok(daemon)
     }
@@ -117,7 +154,11 @@ impl Daemon {
     fn watch_ssh(&self) {
         let watched = self.controller.run(|| {
             loop {
-                for host in self.hosts.iter().filter(|h| h.state().0 == HostState::Booting) {
+                for host in self
+                    .hosts
+                    .iter()
+                    .filter(|h| h.state().0 == HostState::Booting)
+                {
                     if sshd_answers(host) && self.publish_key(host).is_ok() {
                         host.set_state(HostState::Ready);
                     }
@@ -131,15 +172,23 @@ impl Daemon {
     /// Adds the host's key to the twin's known_hosts, whole or not at all.
     fn publish_key(&self, host: &Host) -> Result<(), LabError> {
         let name = host.node.name.as_str();
-        let public = self.site.run_dir.root_of(name).join("etc/ssh/ssh_host_ed25519_key.pub");
+        let public = self
+            .site
+            .run_dir
+            .root_of(name)
+            .join("etc/ssh/ssh_host_ed25519_key.pub");
         let key = std::fs::read_to_string(&public).map_err(LabError::file("read", public))?;
         let file = self.site.run_dir.known_hosts();
         let known = std::fs::read_to_string(&file).unwrap_or_default();
-        let mut lines: Vec<&str> = known.lines().filter(|l| !l.starts_with(&format!("{name} "))).collect();
+        let mut lines: Vec<&str> = known
+            .lines()
+            .filter(|l| !l.starts_with(&format!("{name} ")))
+            .collect();
         let line = format!("{name} {}", key.trim());
         lines.push(&line);
         let partial = file.with_extension("partial");
-        std::fs::write(&partial, lines.join("\n") + "\n").map_err(LabError::file("write", &partial))?;
+        std::fs::write(&partial, lines.join("\n") + "\n")
+            .map_err(LabError::file("write", &partial))?;
         std::fs::rename(&partial, &file).map_err(LabError::file("write", file))
     }
 
@@ -179,7 +228,9 @@ impl Daemon {
     fn perform(&self, request: Request) -> Answer {
         match request {
             Request::Status => Answer::Status(self.status()),
-            Request::Flows { touching } => Answer::Flows(self.site.forwarder.counters().flows(&touching)),
+            Request::Flows { touching } => {
+                Answer::Flows(self.site.forwarder.counters().flows(&touching))
+            }
             Request::SetLink { from, to, link } => self.with_ends(&from, &to, |a, b| {
                 self.site.forwarder.set_link(a, b, link);
             }),
@@ -192,7 +243,12 @@ impl Daemon {
     }
 
     fn with_ends(&self, a: &NodeName, b: &NodeName, act: impl FnOnce(usize, usize)) -> Answer {
-        let end = |name: &NodeName| self.hosts.iter().find(|h| h.node.name == *name).map(|h| h.end);
+        let end = |name: &NodeName| {
+            self.hosts
+                .iter()
+                .find(|h| h.node.name == *name)
+                .map(|h| h.end)
+        };
         match (end(a), end(b)) {
             (Some(x), Some(y)) => {
                 act(x, y);
@@ -203,7 +259,10 @@ impl Daemon {
     }
 
     fn connect(&self, host: &str, port: u16) -> Result<TcpStream, String> {
-        let found = self.hosts.iter().find(|h| h.node.name.as_str() == host || h.node.hostname == host);
+        let found = self
+            .hosts
+            .iter()
+            .find(|h| h.node.name.as_str() == host || h.node.hostname == host);
         let found = found.ok_or_else(|| format!("no host `{host}`"))?;
         let address = SocketAddr::new(IpAddr::V4(found.addresses[0]), port);
         let connected = self.controller.run(|| {
@@ -273,9 +332,13 @@ fn prefer_this_thread() {
 
 fn sshd_answers(host: &Host) -> bool {
     let address = SocketAddr::new(IpAddr::V4(host.addresses[0]), host.node.ssh.port);
-    let Ok(mut stream) = TcpStream::connect_timeout(&address, Duration::from_millis(200)) else { return false };
+    let Ok(mut stream) = TcpStream::connect_timeout(&address, Duration::from_millis(200)) else {
+        return false;
+    };
     let mut greeting = [0; 4];
-    stream.set_read_timeout(Some(Duration::from_secs(1))).is_ok()
+    stream
+        .set_read_timeout(Some(Duration::from_secs(1)))
+        .is_ok()
         && std::io::Read::read_exact(&mut stream, &mut greeting).is_ok()
         && &greeting == b"SSH-"
 }
@@ -295,11 +358,14 @@ fn controller_key(run_dir: &RunDir) -> Result<Identity, LabError> {
     let _ = std::fs::remove_file(&path);
     crate::host::generate_key(&path)?;
     let public = path.with_extension("pub");
-    std::fs::read_to_string(&public).map(Identity).map_err(LabError::file("read", public))
+    std::fs::read_to_string(&public)
+        .map(Identity)
+        .map_err(LabError::file("read", public))
 }
 
 fn write_ssh_config(run_dir: &RunDir, fleet: &Fleet) -> Result<(), LabError> {
     let program = std::env::current_exe().map_err(LabError::system("find this program"))?;
     let path = run_dir.ssh_config();
-    std::fs::write(&path, ssh_config::render(run_dir, fleet, &program)).map_err(LabError::file("write", path))
+    std::fs::write(&path, ssh_config::render(run_dir, fleet, &program))
+        .map_err(LabError::file("write", path))
 }

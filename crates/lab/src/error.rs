@@ -13,14 +13,20 @@ pub enum LabError {
 
     #[error("the twin needs `{what}`, {why}")]
     #[diagnostic(help("{remedy}"))]
-    Missing { what: String, why: &'static str, remedy: String },
+    Missing {
+        what: String,
+        why: &'static str,
+        remedy: String,
+    },
 
     #[error("no twin called `{name}` is up")]
     #[diagnostic(help("`vps-test lab up --name {name}` boots it"))]
     NotUp { name: String },
 
     #[error("a twin called `{name}` is up with another fleet")]
-    #[diagnostic(help("`vps-test lab down --name {name}` first, or boot this one under another --name"))]
+    #[diagnostic(help(
+        "`vps-test lab down --name {name}` first, or boot this one under another --name"
+    ))]
     OtherFleet { name: String },
 
     #[error("`{name}` is not a twin's name")]
@@ -33,13 +39,24 @@ pub enum LabError {
 
     #[error("twin `{name}` did not come up: {detail}")]
     #[diagnostic(help("its log is {log}"))]
-    DidNotBoot { name: String, detail: String, log: String },
+    DidNotBoot {
+        name: String,
+        detail: String,
+        log: String,
+    },
 
     #[error("cannot {action} `{path}`")]
-    File { action: &'static str, path: PathBuf, source: std::io::Error },
+    File {
+        action: &'static str,
+        path: PathBuf,
+        source: std::io::Error,
+    },
 
     #[error("cannot {action}")]
-    System { action: String, source: std::io::Error },
+    System {
+        action: String,
+        source: std::io::Error,
+    },
 
     #[error("`{command}` failed: {detail}")]
     Command { command: String, detail: String },
@@ -52,13 +69,23 @@ pub enum LabError {
 }
 
 impl LabError {
-    pub fn file(action: &'static str, path: impl Into<PathBuf>) -> impl FnOnce(std::io::Error) -> Self {
+    pub fn file(
+        action: &'static str,
+        path: impl Into<PathBuf>,
+    ) -> impl FnOnce(std::io::Error) -> Self {
         let path = path.into();
-        move |source| Self::File { action, path, source }
+        move |source| Self::File {
+            action,
+            path,
+            source,
+        }
     }
 
     pub fn system<E: Into<std::io::Error>>(action: impl Into<String>) -> impl FnOnce(E) -> Self {
         let action = action.into();
-        move |source| Self::System { action, source: source.into() }
+        move |source| Self::System {
+            action,
+            source: source.into(),
+        }
     }
 }

@@ -15,9 +15,15 @@ use crate::error::LabError;
 pub fn send_fd(socket: impl AsFd, fd: impl AsFd) -> Result<(), LabError> {
     let fds = [fd.as_fd().as_raw_fd()];
     let control = [ControlMessage::ScmRights(&fds)];
-    sendmsg::<()>(socket.as_fd().as_raw_fd(), &[IoSlice::new(b"\0")], &control, MsgFlags::empty(), None)
-        .map(drop)
-        .map_err(LabError::system("pass on a connection"))
+    sendmsg::<()>(
+        socket.as_fd().as_raw_fd(),
+        &[IoSlice::new(b"\0")],
+        &control,
+        MsgFlags::empty(),
+        None,
+    )
+    .map(drop)
+    .map_err(LabError::system("pass on a connection"))
 }
 
 /// Receives what [`send_fd`] sent.
@@ -25,9 +31,16 @@ pub fn receive_fd(socket: &UnixStream) -> Result<OwnedFd, LabError> {
     let mut byte = [0];
     let mut parts = [IoSliceMut::new(&mut byte)];
     let mut space = nix::cmsg_space!([std::os::fd::RawFd; 1]);
-    let message = recvmsg::<()>(socket.as_raw_fd(), &mut parts, Some(&mut space), MsgFlags::MSG_CMSG_CLOEXEC)
+    let message = recvmsg::<()>(
+        socket.as_raw_fd(),
+        &mut parts,
+        Some(&mut space),
+        MsgFlags::MSG_CMSG_CLOEXEC,
+    )
+    .map_err(LabError::system("take over a connection"))?;
+    let control = message
+        .cmsgs()
         .map_err(LabError::system("take over a connection"))?;
-    let control = message.cmsgs().map_err(LabError::system("take over a connection"))?;
     for part in control {
         if let ControlMessageOwned::ScmRights(fds) = part
             && let Some(fd) = fds.first()
@@ -37,5 +50,7 @@ pub fn receive_fd(socket: &UnixStream) -> Result<OwnedFd, LabError> {
             return Ok(unsafe { OwnedFd::from_raw_fd(*fd) });
         }
     }
-    Err(LabError::Daemon("no connection came with the answer".into()))
+    Err(LabError::Daemon(
+        "no connection came with the answer".into(),
+    ))
 }

@@ -23,9 +23,12 @@ impl Namespace {
     /// No right to make one.
     pub fn create() -> Result<Self, LabError> {
         std::thread::spawn(|| {
-            unshare(CloneFlags::CLONE_NEWNET).map_err(LabError::system("make a network namespace"))?;
+            unshare(CloneFlags::CLONE_NEWNET)
+                .map_err(LabError::system("make a network namespace"))?;
             let path = "/proc/thread-self/ns/net";
-            File::open(path).map(Self).map_err(LabError::file("open", path))
+            File::open(path)
+                .map(Self)
+                .map_err(LabError::file("open", path))
         })
         .join()
         .map_err(|_| LabError::Daemon("a thread panicked".into()))?
@@ -35,14 +38,19 @@ impl Namespace {
     ///
     /// # Errors
     /// No right to enter; or what `work` says.
-    pub fn run<T: Send>(&self, work: impl FnOnce() -> Result<T, LabError> + Send) -> Result<T, LabError> {
+    pub fn run<T: Send>(
+        &self,
+        work: impl FnOnce() -> Result<T, LabError> + Send,
+    ) -> Result<T, LabError> {
         std::thread::scope(|scope| {
             let inside = scope.spawn(|| {
                 setns(self.0.as_fd(), CloneFlags::CLONE_NEWNET)
                     .map_err(LabError::system("enter a network namespace"))?;
                 work()
             });
-            inside.join().map_err(|_| LabError::Daemon("a thread panicked".into()))?
+            inside
+                .join()
+                .map_err(|_| LabError::Daemon("a thread panicked".into()))?
         })
     }
 
@@ -54,8 +62,17 @@ impl Namespace {
         File::create(path).map_err(LabError::file("create", path))?;
         let _ = nix::mount::umount2(path, nix::mount::MntFlags::MNT_DETACH);
         let source = format!("/proc/self/fd/{}", std::os::fd::AsRawFd::as_raw_fd(&self.0));
-        mount(Some(source.as_str()), path, None::<&str>, MsFlags::MS_BIND, None::<&str>)
-            .map_err(LabError::system(format!("pin a network namespace at {}", path.display())))
+        mount(
+            Some(source.as_str()),
+            path,
+            None::<&str>,
+            MsFlags::MS_BIND,
+            None::<&str>,
+        )
+        .map_err(LabError::system(format!(
+            "pin a network namespace at {}",
+            path.display()
+        )))
     }
 
     /// Gives it `eth0`, a TUN device whose other end is the returned descriptor,
@@ -72,7 +89,9 @@ impl Namespace {
                 .packet_information(false)
                 .build_sync()
                 .map_err(LabError::system("make the TUN device eth0"))?;
-            device.set_nonblocking(true).map_err(LabError::system("set up the TUN device eth0"))?;
+            device
+                .set_nonblocking(true)
+                .map_err(LabError::system("set up the TUN device eth0"))?;
             configure(addresses)?;
             // SAFETY: the descriptor was just given up by its only owner.
             #[expect(unsafe_code, reason = "tun-rs hands its descriptor over as a number")]
@@ -85,7 +104,8 @@ impl Namespace {
 const QUEUE_PACKETS: u32 = 20_000;
 
 fn configure(addresses: &[Ipv4Addr]) -> Result<(), LabError> {
-    let mut batch = format!("link set lo up\nlink set eth0 mtu 1500 txqueuelen {QUEUE_PACKETS} up\n");
+    let mut batch =
+        format!("link set lo up\nlink set eth0 mtu 1500 txqueuelen {QUEUE_PACKETS} up\n");
     for address in addresses {
         batch.push_str(&format!("addr add {address}/32 dev eth0\n"));
     }
@@ -96,7 +116,10 @@ fn configure(addresses: &[Ipv4Addr]) -> Result<(), LabError> {
 }
 
 fn ip_batch(batch: &str) -> Result<(), LabError> {
-    let failed = |detail: String| LabError::Command { command: "ip -batch -".into(), detail };
+    let failed = |detail: String| LabError::Command {
+        command: "ip -batch -".into(),
+        detail,
+    };
     let ip = crate::preflight::find("ip").unwrap_or_else(|| "ip".into());
     let mut child = Command::new(ip)
         .args(["-batch", "-"])
@@ -106,11 +129,17 @@ fn ip_batch(batch: &str) -> Result<(), LabError> {
         .spawn()
         .map_err(|e| failed(e.to_string()))?;
     if let Some(mut stdin) = child.stdin.take() {
-        stdin.write_all(batch.as_bytes()).map_err(|e| failed(e.to_string()))?;
+        stdin
+            .write_all(batch.as_bytes())
+            .map_err(|e| failed(e.to_string()))?;
     }
-    let output = child.wait_with_output().map_err(|e| failed(e.to_string()))?;
+    let output = child
+        .wait_with_output()
+        .map_err(|e| failed(e.to_string()))?;
     if output.status.success() {
         return Ok(());
     }
-    Err(failed(String::from_utf8_lossy(&output.stderr).trim().to_owned()))
+    Err(failed(
+        String::from_utf8_lossy(&output.stderr).trim().to_owned(),
+    ))
 }

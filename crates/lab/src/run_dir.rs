@@ -20,13 +20,18 @@ impl RunDir {
         if name.is_empty() || name.len() > 32 || !name.chars().all(fits) || name.starts_with('-') {
             return Err(LabError::BadName { name: name.into() });
         }
-        Ok(Self { name: name.into(), path: Path::new(ROOT).join(name) })
+        Ok(Self {
+            name: name.into(),
+            path: Path::new(ROOT).join(name),
+        })
     }
 
     /// Every twin that has a directory, up or not.
     pub fn all() -> Vec<Self> {
         let entries = std::fs::read_dir(ROOT).into_iter().flatten().flatten();
-        let mut all: Vec<_> = entries.filter_map(|e| Self::of(&e.file_name().to_string_lossy()).ok()).collect();
+        let mut all: Vec<_> = entries
+            .filter_map(|e| Self::of(&e.file_name().to_string_lossy()).ok())
+            .collect();
         all.sort_by(|a, b| a.name.cmp(&b.name));
         all
     }

@@ -10,7 +10,10 @@ use crate::run_dir::RunDir;
 
 /// `program` is what ssh runs to get a connection: this program.
 pub fn render(run_dir: &RunDir, fleet: &Fleet, program: &Path) -> String {
-    let mut out = format!("# The twin `{}`. Made by `vps-test lab up`; gone with `lab down`.\n\n", run_dir.name());
+    let mut out = format!(
+        "# The twin `{}`. Made by `vps-test lab up`; gone with `lab down`.\n\n",
+        run_dir.name()
+    );
     for node in &fleet.nodes {
         host(&mut out, run_dir, node, program);
     }

@@ -52,14 +52,19 @@ impl Twin {
             return if up == options.inventory {
                 Self::open(options.name)
             } else {
-                Err(LabError::OtherFleet { name: options.name.into() })
+                Err(LabError::OtherFleet {
+                    name: options.name.into(),
+                })
             };
         }
         remove(&run_dir)?;
-        std::fs::create_dir_all(run_dir.path()).map_err(LabError::file("create", run_dir.path()))?;
+        std::fs::create_dir_all(run_dir.path())
+            .map_err(LabError::file("create", run_dir.path()))?;
         let inventory = run_dir.inventory();
-        std::fs::write(&inventory, options.inventory).map_err(LabError::file("write", inventory))?;
-        let booted = start_daemon(&run_dir).and_then(|mut daemon| wait_ready(&run_dir, &mut daemon, progress));
+        std::fs::write(&inventory, options.inventory)
+            .map_err(LabError::file("write", inventory))?;
+        let booted = start_daemon(&run_dir)
+            .and_then(|mut daemon| wait_ready(&run_dir, &mut daemon, progress));
         match booted {
             Ok(()) => Self::open(options.name),
             Err(error) => {
@@ -75,8 +80,10 @@ impl Twin {
         let run_dir = RunDir::of(name)?;
         ask_status(&run_dir).map_err(|_| LabError::NotUp { name: name.into() })?;
         let inventory = run_dir.inventory();
-        let text = std::fs::read_to_string(&inventory).map_err(LabError::file("read", &inventory))?;
-        let fleet = model::inventory::read("fleet.yaml", &text).map_err(|e| LabError::Inventory(e.to_string()))?;
+        let text =
+            std::fs::read_to_string(&inventory).map_err(LabError::file("read", &inventory))?;
+        let fleet = model::inventory::read("fleet.yaml", &text)
+            .map_err(|e| LabError::Inventory(e.to_string()))?;
         Ok(Self { run_dir, fleet })
     }
 
@@ -114,19 +121,31 @@ impl Twin {
     /// Cumulative counters of all flows that start or end at one of these
     /// endpoints; of all flows for an empty list.
     pub fn flows(&self, touching: &[SocketAddr]) -> Result<Vec<FlowCount>, LabError> {
-        match self.ask(&Request::Flows { touching: touching.to_vec() })? {
+        match self.ask(&Request::Flows {
+            touching: touching.to_vec(),
+        })? {
             Answer::Flows(flows) => Ok(flows),
             other => Err(LabError::Daemon(format!("answered {other:?}"))),
         }
     }
 
     pub fn set_link(&self, from: &NodeName, to: &NodeName, link: Link) -> Result<(), LabError> {
-        self.ask(&Request::SetLink { from: from.clone(), to: to.clone(), link }).map(drop)
+        self.ask(&Request::SetLink {
+            from: from.clone(),
+            to: to.clone(),
+            link,
+        })
+        .map(drop)
     }
 
     /// Cuts or heals both directions.
     pub fn cut(&self, a: &NodeName, b: &NodeName, cut: bool) -> Result<(), LabError> {
-        self.ask(&Request::Cut { a: a.clone(), b: b.clone(), cut }).map(drop)
+        self.ask(&Request::Cut {
+            a: a.clone(),
+            b: b.clone(),
+            cut,
+        })
+        .map(drop)
     }
 
     /// A TCP connection from the controller to a host's port.
@@ -140,7 +159,13 @@ impl Twin {
 }
 
 fn connect(run_dir: &RunDir, host: &str, port: u16) -> Result<TcpStream, LabError> {
-    let (_, stream) = control::ask(&run_dir.socket(), &Request::Connect { host: host.into(), port })?;
+    let (_, stream) = control::ask(
+        &run_dir.socket(),
+        &Request::Connect {
+            host: host.into(),
+            port,
+        },
+    )?;
     receive_fd(&stream).map(TcpStream::from)
 }
 
@@ -154,7 +179,9 @@ fn ask_status(run_dir: &RunDir) -> Result<Status, LabError> {
 fn start_daemon(run_dir: &RunDir) -> Result<std::process::Child, LabError> {
     let program = std::env::current_exe().map_err(LabError::system("find this program"))?;
     let log = File::create(run_dir.log()).map_err(LabError::file("create", run_dir.log()))?;
-    let both = log.try_clone().map_err(LabError::file("create", run_dir.log()))?;
+    let both = log
+        .try_clone()
+        .map_err(LabError::file("create", run_dir.log()))?;
     let mut command = detached(run_dir.name());
     command
         .arg(program)
@@ -163,7 +190,9 @@ fn start_daemon(run_dir: &RunDir) -> Result<std::process::Child, LabError> {
         .stdin(Stdio::null())
         .stdout(log)
         .stderr(both);
-    command.spawn().map_err(LabError::system("start the twin's daemon"))
+    command
+        .spawn()
+        .map_err(LabError::system("start the twin's daemon"))
 }
 
 /// In a session of its own; under systemd also in a scope of its own, in which
@@ -171,7 +200,13 @@ fn start_daemon(run_dir: &RunDir) -> Result<std::process::Child, LabError> {
 fn detached(name: &str) -> Command {
     let mut command = Command::new("setsid");
     if std::path::Path::new("/run/systemd/system").is_dir() {
-        command.args(["systemd-run", "--quiet", "--scope", "--property=Delegate=yes", "--collect"]);
+        command.args([
+            "systemd-run",
+            "--quiet",
+            "--scope",
+            "--property=Delegate=yes",
+            "--collect",
+        ]);
         command.arg(format!("--unit=vps-test-lab-{name}"));
     }
     command
@@ -194,12 +229,18 @@ fn wait_ready(
             && !status.success()
         {
             let log = std::fs::read_to_string(run_dir.log()).unwrap_or_default();
-            return Err(failed(log.lines().last().unwrap_or("its daemon ended").to_owned()));
+            return Err(failed(
+                log.lines().last().unwrap_or("its daemon ended").to_owned(),
+            ));
         }
         let mut hosts = 10;
         if let Ok(status) = ask_status(run_dir) {
             hosts = status.hosts.len();
-            let ready = status.hosts.iter().filter(|h| h.state == HostState::Ready).count();
+            let ready = status
+                .hosts
+                .iter()
+                .filter(|h| h.state == HostState::Ready)
+                .count();
             if ready != shown {
                 shown = ready;
                 progress(UpProgress { ready, hosts });
@@ -216,7 +257,10 @@ fn wait_ready(
             }
         }
         if began.elapsed() > patience(hosts) {
-            return Err(failed(format!("not all hosts answered SSH within {:?}", patience(hosts))));
+            return Err(failed(format!(
+                "not all hosts answered SSH within {:?}",
+                patience(hosts)
+            )));
         }
         std::thread::sleep(Duration::from_millis(20));
     }
@@ -234,7 +278,9 @@ fn remove(run_dir: &RunDir) -> Result<(), LabError> {
     }
     Cgroups::of_twin(run_dir.name()).remove();
     match std::fs::remove_dir_all(run_dir.path()) {
-        Err(error) if error.kind() != std::io::ErrorKind::NotFound => Err(LabError::file("remove", run_dir.path())(error)),
+        Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+            Err(LabError::file("remove", run_dir.path())(error))
+        }
         _ => Ok(()),
     }
 }
@@ -242,7 +288,9 @@ fn remove(run_dir: &RunDir) -> Result<(), LabError> {
 /// The outer process ends when everything inside has.
 fn wait_ended(pid: u32) {
     let began = Instant::now();
-    while std::path::Path::new(&format!("/proc/{pid}/ns/pid")).exists() && began.elapsed() < Duration::from_secs(20) {
+    while std::path::Path::new(&format!("/proc/{pid}/ns/pid")).exists()
+        && began.elapsed() < Duration::from_secs(20)
+    {
         std::thread::sleep(Duration::from_millis(10));
     }
 }

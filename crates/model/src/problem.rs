@@ -179,7 +179,9 @@ fn unknown_key_help(message: &str, given: &str) -> Option<String> {
     let named = message.split('`').nth(1).unwrap_or(given);
     let known: Vec<&str> = message
         .split_once("expected one of ")
-        .map_or_else(Vec::new, |(_, list)| list.split(", ").map(|key| key.trim_matches('`')).collect());
+        .map_or_else(Vec::new, |(_, list)| {
+            list.split(", ").map(|key| key.trim_matches('`')).collect()
+        });
     match did_you_mean(named, known.iter().copied()) {
         Some(near) => Some(format!("did you mean `{near}`?")),
         None if known.is_empty() => Some(format!("remove `{named}`")),

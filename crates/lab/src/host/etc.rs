@@ -65,7 +65,8 @@ MaxStartups 100
 Subsystem sftp internal-sftp
 ";
 
-const NSSWITCH: &str = "passwd: files\ngroup: files\nshadow: files\nhosts: files\nservices: files\nprotocols: files\n";
+const NSSWITCH: &str =
+    "passwd: files\ngroup: files\nshadow: files\nhosts: files\nservices: files\nprotocols: files\n";
 
 /// Units of `/usr` that a host has no use for, besides what other packages brought.
 const MASKED: [&str; 8] = [
@@ -90,7 +91,12 @@ const KEPT: [&str; 6] = [
 ];
 
 /// Writes all of it below `root`.
-pub fn write(root: &Path, node: &Node, neighbours: &Neighbours, identity: &Identity) -> Result<(), LabError> {
+pub fn write(
+    root: &Path,
+    node: &Node,
+    neighbours: &Neighbours,
+    identity: &Identity,
+) -> Result<(), LabError> {
     let etc = Etc { root };
     etc.file("etc/passwd", PASSWD, 0o644)?;
     etc.file("etc/group", GROUP, 0o644)?;
@@ -100,9 +106,17 @@ pub fn write(root: &Path, node: &Node, neighbours: &Neighbours, identity: &Ident
     etc.file("etc/nsswitch.conf", NSSWITCH, 0o644)?;
     etc.file("etc/fstab", "", 0o644)?;
     etc.file("etc/machine-id", &format!("{}\n", machine_id(node)), 0o444)?;
-    etc.file("etc/ssh/sshd_config", &format!("Port {}\n{SSHD}", node.ssh.port), 0o600)?;
+    etc.file(
+        "etc/ssh/sshd_config",
+        &format!("Port {}\n{SSHD}", node.ssh.port),
+        0o600,
+    )?;
     etc.file(&home(node, ".ssh/authorized_keys"), &identity.0, 0o600)?;
-    etc.file("etc/systemd/journald.conf.d/host.conf", "[Journal]\nStorage=persistent\nRateLimitBurst=0\n", 0o644)?;
+    etc.file(
+        "etc/systemd/journald.conf.d/host.conf",
+        "[Journal]\nStorage=persistent\nRateLimitBurst=0\n",
+        0o644,
+    )?;
     etc.copy_dir("/etc/alternatives", "etc/alternatives");
     etc.copy_file("/etc/ld.so.cache", "etc/ld.so.cache");
     etc.copy_file("/etc/ld.so.conf", "etc/ld.so.conf");
@@ -121,7 +135,8 @@ impl Etc<'_> {
             fs::create_dir_all(dir).map_err(LabError::file("create", dir))?;
         }
         fs::write(&path, text).map_err(LabError::file("write", &path))?;
-        fs::set_permissions(&path, Permissions::from_mode(mode)).map_err(LabError::file("set the mode of", path))
+        fs::set_permissions(&path, Permissions::from_mode(mode))
+            .map_err(LabError::file("set the mode of", path))
     }
 
     /// Best effort: a distribution without it works without it.
@@ -149,7 +164,8 @@ impl Etc<'_> {
         fs::create_dir_all(&wants).map_err(LabError::file("create", &wants))?;
         let unit = ssh_unit();
         let link = wants.join(unit);
-        symlink(format!("/usr/lib/systemd/system/{unit}"), &link).map_err(LabError::file("link", link))?;
+        symlink(format!("/usr/lib/systemd/system/{unit}"), &link)
+            .map_err(LabError::file("link", link))?;
         for name in unwanted() {
             let _ = symlink("/dev/null", dir.join(name));
         }
@@ -159,16 +175,33 @@ impl Etc<'_> {
 
 /// Debian calls it ssh, most others sshd.
 fn ssh_unit() -> &'static str {
-    if Path::new("/usr/lib/systemd/system/ssh.service").exists() { "ssh.service" } else { "sshd.service" }
+    if Path::new("/usr/lib/systemd/system/ssh.service").exists() {
+        "ssh.service"
+    } else {
+        "sshd.service"
+    }
 }
 
 /// Everything that packages of the machine would start at boot.
 fn unwanted() -> Vec<String> {
-    let targets = ["multi-user", "sysinit", "timers", "sockets", "local-fs", "graphical", "network-online"];
+    let targets = [
+        "multi-user",
+        "sysinit",
+        "timers",
+        "sockets",
+        "local-fs",
+        "graphical",
+        "network-online",
+    ];
     let pulled_in = targets.iter().flat_map(|target| {
-        fs::read_dir(format!("/usr/lib/systemd/system/{target}.target.wants")).into_iter().flatten().flatten()
+        fs::read_dir(format!("/usr/lib/systemd/system/{target}.target.wants"))
+            .into_iter()
+            .flatten()
+            .flatten()
     });
-    let mut names: Vec<String> = pulled_in.map(|entry| entry.file_name().to_string_lossy().into_owned()).collect();
+    let mut names: Vec<String> = pulled_in
+        .map(|entry| entry.file_name().to_string_lossy().into_owned())
+        .collect();
     names.retain(|name| !KEPT.iter().any(|kept| name.starts_with(kept)));
     names.extend(MASKED.map(String::from));
     names
@@ -176,14 +209,21 @@ fn unwanted() -> Vec<String> {
 
 /// `ssh-keygen`, so that the key is one that this machine's OpenSSH likes.
 pub fn generate_key(path: &Path) -> Result<(), LabError> {
-    let failed = |detail: String| LabError::Command { command: format!("ssh-keygen -f {}", path.display()), detail };
+    let failed = |detail: String| LabError::Command {
+        command: format!("ssh-keygen -f {}", path.display()),
+        detail,
+    };
     let keygen = crate::preflight::find("ssh-keygen").unwrap_or_else(|| "ssh-keygen".into());
     let output = Command::new(keygen)
         .args(["-q", "-t", "ed25519", "-N", "", "-C", "vps-test", "-f"])
         .arg(path)
         .output()
         .map_err(|e| failed(e.to_string()))?;
-    if output.status.success() { Ok(()) } else { Err(failed(String::from_utf8_lossy(&output.stderr).into_owned())) }
+    if output.status.success() {
+        Ok(())
+    } else {
+        Err(failed(String::from_utf8_lossy(&output.stderr).into_owned()))
+    }
 }
 
 /// A file in the home of the inventory's SSH user. Only root exists here.

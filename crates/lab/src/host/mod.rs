@@ -87,7 +87,11 @@ impl Host {
     fn nspawn(&self, site: &Site, netns: &Path) -> Result<std::process::ExitStatus, LabError> {
         let name = self.node.name.as_str();
         let console = site.run_dir.console_of(name);
-        let log = File::options().create(true).append(true).open(&console).map_err(LabError::file("open", &console))?;
+        let log = File::options()
+            .create(true)
+            .append(true)
+            .open(&console)
+            .map_err(LabError::file("open", &console))?;
         let both = log.try_clone().map_err(LabError::file("open", &console))?;
         let procs = site.cgroups.create(name);
         // The shell moves itself into the host's cgroup before it becomes nspawn.
@@ -103,16 +107,21 @@ impl Host {
             .stdin(Stdio::null())
             .stdout(log)
             .stderr(both);
-        command.status().map_err(LabError::system("start systemd-nspawn"))
+        command
+            .status()
+            .map_err(LabError::system("start systemd-nspawn"))
     }
 
     fn lock(&self) -> std::sync::MutexGuard<'_, (HostState, u32)> {
-        self.state.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
+        self.state
+            .lock()
+            .unwrap_or_else(std::sync::PoisonError::into_inner)
     }
 }
 
 fn nspawn_command(name: &str, root: &Path, netns: &Path) -> Vec<String> {
-    let nspawn = crate::preflight::find("systemd-nspawn").unwrap_or_else(|| "systemd-nspawn".into());
+    let nspawn =
+        crate::preflight::find("systemd-nspawn").unwrap_or_else(|| "systemd-nspawn".into());
     let mut argv = vec![nspawn.display().to_string()];
     argv.extend([
         "--quiet".into(),

@@ -12,13 +12,32 @@ use crate::error::LabError;
 const SIZE: &str = "size=1g,mode=755";
 
 const DIRS: [&str; 16] = [
-    "usr", "etc", "var/log/journal", "var/lib", "var/tmp", "var/cache", "run", "tmp", "root", "opt", "proc", "sys",
-    "dev", "home", "srv", "mnt",
+    "usr",
+    "etc",
+    "var/log/journal",
+    "var/lib",
+    "var/tmp",
+    "var/cache",
+    "run",
+    "tmp",
+    "root",
+    "opt",
+    "proc",
+    "sys",
+    "dev",
+    "home",
+    "srv",
+    "mnt",
 ];
 
 /// Every merged-/usr distribution has these.
-const LINKS: [(&str, &str); 5] =
-    [("usr/bin", "bin"), ("usr/sbin", "sbin"), ("usr/lib", "lib"), ("usr/lib64", "lib64"), ("../run", "var/run")];
+const LINKS: [(&str, &str); 5] = [
+    ("usr/bin", "bin"),
+    ("usr/sbin", "sbin"),
+    ("usr/lib", "lib"),
+    ("usr/lib64", "lib64"),
+    ("../run", "var/run"),
+];
 
 /// Mounts a fresh root at `root`, in the current mount namespace.
 pub fn mount(root: &Path) -> Result<(), LabError> {
@@ -34,7 +53,8 @@ pub fn mount(root: &Path) -> Result<(), LabError> {
     }
     for (dir, mode) in [("tmp", 0o1777), ("var/tmp", 0o1777), ("root", 0o700)] {
         let path = root.join(dir);
-        set_permissions(&path, Permissions::from_mode(mode)).map_err(LabError::file("set the mode of", path))?;
+        set_permissions(&path, Permissions::from_mode(mode))
+            .map_err(LabError::file("set the mode of", path))?;
     }
     bind_usr(&root.join("usr"))
 }
@@ -47,10 +67,15 @@ fn bind_usr(usr: &Path) -> Result<(), LabError> {
     mount_fs(None::<&str>, usr, None::<&str>, read_only, None::<&str>).map_err(failed())?;
     // What the machine's owner put there by hand is nobody's business in the twin.
     let local = usr.join("local");
-    if local.is_dir() { tmpfs(&local, "size=4k,mode=755", MsFlags::MS_RDONLY) } else { Ok(()) }
+    if local.is_dir() {
+        tmpfs(&local, "size=4k,mode=755", MsFlags::MS_RDONLY)
+    } else {
+        Ok(())
+    }
 }
 
 fn tmpfs(at: &Path, options: &str, flags: MsFlags) -> Result<(), LabError> {
-    mount_fs(Some("tmpfs"), at, Some("tmpfs"), flags, Some(options))
-        .map_err(LabError::system(format!("mount a tmpfs at {}", at.display())))
+    mount_fs(Some("tmpfs"), at, Some("tmpfs"), flags, Some(options)).map_err(LabError::system(
+        format!("mount a tmpfs at {}", at.display()),
+    ))
 }

@@ -46,12 +46,18 @@ impl Counters {
     /// Flows that start or end at one of these; all of them for an empty list.
     pub fn flows(&self, touching: &[SocketAddr]) -> Vec<FlowCount> {
         let wanted = |flow: &FlowKey| {
-            touching.is_empty() || touching.contains(&flow.source) || touching.contains(&flow.destination)
+            touching.is_empty()
+                || touching.contains(&flow.source)
+                || touching.contains(&flow.destination)
         };
         self.flows
             .iter()
             .filter(|(flow, _)| wanted(flow))
-            .map(|(flow, (packets, bytes))| FlowCount { flow: *flow, packets: *packets, bytes: *bytes })
+            .map(|(flow, (packets, bytes))| FlowCount {
+                flow: *flow,
+                packets: *packets,
+                bytes: *bytes,
+            })
             .collect()
     }
 }

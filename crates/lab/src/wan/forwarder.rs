@@ -65,43 +65,70 @@ impl Forwarder {
     ///
     /// # Errors
     /// The kernel refuses an epoll or a timer.
-    pub fn new(ends: usize, seed: u64, link: impl Fn(usize, usize) -> Link) -> Result<Arc<Self>, LabError> {
-        let epoll = Epoll::new(EpollCreateFlags::EPOLL_CLOEXEC).map_err(LabError::system("make an epoll"))?;
-        let timer = TimerFd::new(ClockId::CLOCK_MONOTONIC, TimerFlags::TFD_CLOEXEC | TimerFlags::TFD_NONBLOCK)
-            .map_err(LabError::system("make a timer"))?;
+    pub fn new(
+        ends: usize,
+        seed: u64,
+        link: impl Fn(usize, usize) -> Link,
+    ) -> Result<Arc<Self>, LabError> {
+        let epoll = Epoll::new(EpollCreateFlags::EPOLL_CLOEXEC)
+            .map_err(LabError::system("make an epoll"))?;
+        let timer = TimerFd::new(
+            ClockId::CLOCK_MONOTONIC,
+            TimerFlags::TFD_CLOEXEC | TimerFlags::TFD_NONBLOCK,
+        )
+        .map_err(LabError::system("make a timer"))?;
         epoll
             .add(timer.as_fd(), EpollEvent::new(EpollFlags::EPOLLIN, TIMER))
             .map_err(LabError::system("watch a timer"))?;
         let pairs = (0..ends).flat_map(|a| (0..ends).map(move |b| (a, b)));
-        let paths = pairs.map(|(a, b)| ((a, b), Path::new(link(a, b), pair_seed(seed, a, b)))).collect();
+        let paths = pairs
+            .map(|(a, b)| ((a, b), Path::new(link(a, b), pair_seed(seed, a, b))))
+            .collect();
         let topology = Topology {
             wires: (0..ends).map(|_| None).collect(),
             by_address: HashMap::new(),
             paths,
             generations: 0,
         };
-        Ok(Arc::new(Self { epoll, timer, topology: Mutex::new(topology), counters: Mutex::default() }))
+        Ok(Arc::new(Self {
+            epoll,
+            timer,
+            topology: Mutex::new(topology),
+            counters: Mutex::default(),
+        }))
     }
 
     /// Connects an end, in place of what was there.
     ///
     /// # Errors
     /// The descriptor cannot be watched.
-    pub fn connect(&self, end: usize, tun: OwnedFd, addresses: &[Ipv4Addr]) -> Result<(), LabError> {
+    pub fn connect(
+        &self,
+        end: usize,
+        tun: OwnedFd,
+        addresses: &[Ipv4Addr],
+    ) -> Result<(), LabError> {
         let mut topology = lock(&self.topology);
         if let Some(old) = topology.wires[end].take() {
             let _ = self.epoll.delete(old.tun.as_fd());
         }
         let tun = Arc::new(tun);
         self.epoll
-            .add(tun.as_fd(), EpollEvent::new(EpollFlags::EPOLLIN, end as u64))
+            .add(
+                tun.as_fd(),
+                EpollEvent::new(EpollFlags::EPOLLIN, end as u64),
+            )
             .map_err(LabError::system("watch a TUN device"))?;
         topology.generations += 1;
         let generation = topology.generations;
         for address in addresses {
             topology.by_address.insert(*address, end);
         }
-        topology.wires[end] = Some(Wire { tun, addresses: addresses.to_vec(), generation });
+        topology.wires[end] = Some(Wire {
+            tun,
+            addresses: addresses.to_vec(),
+            generation,
+        });
         Ok(())
     }
 
@@ -134,7 +161,10 @@ impl Forwarder {
         let mut buffer = vec![0; FRAME];
         let mut events = [EpollEvent::empty(); 64];
         loop {
-            let ready = match self.epoll.wait(&mut events, nix::sys::epoll::EpollTimeout::NONE) {
+            let ready = match self
+                .epoll
+                .wait(&mut events, nix::sys::epoll::EpollTimeout::NONE)
+            {
                 Ok(ready) => ready,
                 Err(Errno::EINTR) => continue,
                 Err(error) => return LabError::system("wait for packets")(error),
@@ -154,8 +184,12 @@ impl Forwarder {
     fn take_from(&self, end: usize, buffer: &mut [u8], queue: &mut Queue) {
         let mut topology = lock(&self.topology);
         for _ in 0..BURST {
-            let Some(wire) = topology.wires[end].as_ref() else { return };
-            let Ok(length) = nix::unistd::read(&wire.tun, buffer) else { return };
+            let Some(wire) = topology.wires[end].as_ref() else {
+                return;
+            };
+            let Ok(length) = nix::unistd::read(&wire.tun, buffer) else {
+                return;
+            };
             self.route(&mut topology, end, &buffer[..length], queue);
         }
     }
@@ -165,7 +199,9 @@ impl Forwarder {
             self.counters().totals_mut().not_ipv4 += 1;
             return;
         };
-        let is_own = topology.wires[from].as_ref().is_some_and(|wire| wire.addresses.contains(&packet.source));
+        let is_own = topology.wires[from]
+            .as_ref()
+            .is_some_and(|wire| wire.addresses.contains(&packet.source));
         if !is_own {
             self.counters().totals_mut().spoofed += packet.segments;
             return;
@@ -175,7 +211,9 @@ impl Forwarder {
             return;
         };
         let now = Instant::now();
-        let Some(path) = topology.paths.get_mut(&(from, to)) else { return };
+        let Some(path) = topology.paths.get_mut(&(from, to)) else {
+            return;
+        };
         if path.is_impaired() && packet.segments > 1 {
             let parts: Vec<_> = packet::split(frame);
             for part in parts {
@@ -197,7 +235,9 @@ impl Forwarder {
         now: Instant,
         queue: &mut Queue,
     ) {
-        let Some(path) = topology.paths.get_mut(&pair) else { return };
+        let Some(path) = topology.paths.get_mut(&pair) else {
+            return;
+        };
         match path.fate(now, packet.wire_bytes) {
             Fate::Lost => self.counters().totals_mut().lost += packet.segments,
             Fate::Overflowed => self.counters().totals_mut().overflowed += packet.segments,
@@ -218,11 +258,14 @@ impl Forwarder {
         }
         let topology = lock(&self.topology);
         while let Some(waiting) = queue.pop_due(now) {
-            let wire = topology.wires[waiting.to].as_ref().filter(|w| w.generation == waiting.generation);
+            let wire = topology.wires[waiting.to]
+                .as_ref()
+                .filter(|w| w.generation == waiting.generation);
             if let Some(packet) = packet::parse(&waiting.frame) {
                 self.write(wire, &waiting.frame, &packet);
             }
-            self.counters().late(Instant::now().saturating_duration_since(waiting.due));
+            self.counters()
+                .late(Instant::now().saturating_duration_since(waiting.due));
         }
     }
 
@@ -243,8 +286,13 @@ impl Forwarder {
     /// Wakes this thread when the next packet is due.
     fn arm(&self, queue: &mut Queue) {
         let Some(due) = queue.next_due() else { return };
-        let wait = due.saturating_duration_since(Instant::now()).max(Duration::from_nanos(1));
-        let _ = self.timer.set(Expiration::OneShot(TimeSpec::from_duration(wait)), TimerSetTimeFlags::empty());
+        let wait = due
+            .saturating_duration_since(Instant::now())
+            .max(Duration::from_nanos(1));
+        let _ = self.timer.set(
+            Expiration::OneShot(TimeSpec::from_duration(wait)),
+            TimerSetTimeFlags::empty(),
+        );
     }
 }
 
@@ -273,7 +321,13 @@ impl Queue {
         }
         self.pushed += 1;
         self.bytes += frame.len();
-        self.heap.push(Reverse(Waiting { due, number: self.pushed, to, generation, frame: frame.to_vec() }));
+        self.heap.push(Reverse(Waiting {
+            due,
+            number: self.pushed,
+            to,
+            generation,
+            frame: frame.to_vec(),
+        }));
         true
     }
 
@@ -296,10 +350,13 @@ impl Queue {
 }
 
 fn pair_seed(seed: u64, from: usize, to: usize) -> u64 {
-    let mixed = (from as u64).wrapping_mul(0xD6E8_FEB8_6659_FD93) ^ (to as u64).wrapping_mul(0xA076_1D64_78BD_642F);
+    let mixed = (from as u64).wrapping_mul(0xD6E8_FEB8_6659_FD93)
+        ^ (to as u64).wrapping_mul(0xA076_1D64_78BD_642F);
     seed.wrapping_mul(0x9E37_79B9_7F4A_7C15) ^ mixed
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
+    mutex
+        .lock()
+        .unwrap_or_else(std::sync::PoisonError::into_inner)
 }

@@ -24,14 +24,20 @@ const STEPS: usize = 10_000;
 
 impl Default for Histogram {
     fn default() -> Self {
-        Self { steps: vec![0; STEPS], packets: 0, max_us: 0 }
+        Self {
+            steps: vec![0; STEPS],
+            packets: 0,
+            max_us: 0,
+        }
     }
 }
 
 impl Histogram {
     pub fn add(&mut self, late: std::time::Duration) {
         let us = u64::try_from(late.as_micros()).unwrap_or(u64::MAX);
-        let step = usize::try_from(us / STEP_US).unwrap_or(STEPS).min(STEPS - 1);
+        let step = usize::try_from(us / STEP_US)
+            .unwrap_or(STEPS)
+            .min(STEPS - 1);
         self.steps[step] += 1;
         self.packets += 1;
         self.max_us = self.max_us.max(us);

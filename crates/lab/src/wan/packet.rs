@@ -84,7 +84,12 @@ fn transport(ip: &[u8], ip_header: usize) -> Option<TransportHeader> {
         _ => return None,
     };
     let port = |at: usize| u16::from_be_bytes([body[at], body[at + 1]]);
-    Some(TransportHeader { kind, source_port: port(0), destination_port: port(2), header })
+    Some(TransportHeader {
+        kind,
+        source_port: port(0),
+        destination_port: port(2),
+        header,
+    })
 }
 
 fn address(ip: &[u8], at: usize) -> Ipv4Addr {
@@ -102,17 +107,31 @@ fn gso_size(frame: &[u8]) -> Option<usize> {
 /// The packets that a wire would carry, each with a virtio header of its own and
 /// whole checksums.
 pub fn split(frame: &[u8]) -> Vec<Vec<u8>> {
-    let Some(size) = gso_size(frame).filter(|size| *size > 0) else { return vec![frame.to_vec()] };
+    let Some(size) = gso_size(frame).filter(|size| *size > 0) else {
+        return vec![frame.to_vec()];
+    };
     let ip = &frame[HEADER..];
     let ip_header = usize::from(ip[0] & 0x0f) * 4;
-    let Some(transport) = transport(ip, ip_header) else { return vec![frame.to_vec()] };
+    let Some(transport) = transport(ip, ip_header) else {
+        return vec![frame.to_vec()];
+    };
     let headers = ip_header + transport.header;
-    let Some(payload) = ip.get(headers..) else { return vec![frame.to_vec()] };
+    let Some(payload) = ip.get(headers..) else {
+        return vec![frame.to_vec()];
+    };
     let count = payload.len().div_ceil(size).max(1);
     (0..count)
         .map(|index| {
             let part = &payload[index * size..payload.len().min((index + 1) * size)];
-            segment(&ip[..headers], ip_header, &transport, part, index, index * size, index + 1 == count)
+            segment(
+                &ip[..headers],
+                ip_header,
+                &transport,
+                part,
+                index,
+                index * size,
+                index + 1 == count,
+            )
         })
         .collect()
 }
@@ -162,7 +181,15 @@ fn fill_checksums(ip: &mut [u8], ip_header: usize, kind: Transport) {
     let length = ip.len() - ip_header;
     let pseudo = sum_words(&ip[12..20]) + u32::from(protocol) + u32::try_from(length).unwrap_or(0);
     let sum = checksum(&ip[ip_header..], pseudo);
-    put(ip, at, if sum == 0 && kind == Transport::Udp { 0xffff } else { sum });
+    put(
+        ip,
+        at,
+        if sum == 0 && kind == Transport::Udp {
+            0xffff
+        } else {
+            sum
+        },
+    );
 }
 
 fn put(bytes: &mut [u8], at: usize, value: u16) {
@@ -170,7 +197,10 @@ fn put(bytes: &mut [u8], at: usize, value: u16) {
 }
 
 fn sum_words(bytes: &[u8]) -> u32 {
-    bytes.chunks(2).map(|pair| u32::from(u16::from_be_bytes([pair[0], *pair.get(1).unwrap_or(&0)]))).sum()
+    bytes
+        .chunks(2)
+        .map(|pair| u32::from(u16::from_be_bytes([pair[0], *pair.get(1).unwrap_or(&0)])))
+        .sum()
 }
 
 fn checksum(bytes: &[u8], start: u32) -> u16 {
@@ -196,7 +226,9 @@ mod tests {
             frame[1] = GSO_UDP_L4;
             frame[4..6].copy_from_slice(&gso.to_le_bytes());
         }
-        let mut ip = vec![0x45, 0, 0, 0, 0, 7, 0x40, 0, 64, UDP, 0, 0, 198, 18, 1, 10, 198, 18, 2, 10];
+        let mut ip = vec![
+            0x45, 0, 0, 0, 0, 7, 0x40, 0, 64, UDP, 0, 0, 198, 18, 1, 10, 198, 18, 2, 10,
+        ];
         put(&mut ip, 2, u16::try_from(28 + payload).unwrap());
         ip.extend_from_slice(&[0x10, 0x00, 0x20, 0x00, 0, 0, 0, 0]);
         ip.extend((0..payload).map(|i| (i % 251) as u8));
@@ -208,7 +240,10 @@ mod tests {
     fn forty_datagrams_in_one_read_are_forty_packets() {
         let frame = udp(40 * 1200, 1200);
         let packet = parse(&frame).unwrap();
-        assert_eq!((packet.segments, packet.payload, packet.wire_bytes), (40, 48_000, 48_000 + 40 * 28));
+        assert_eq!(
+            (packet.segments, packet.payload, packet.wire_bytes),
+            (40, 48_000, 48_000 + 40 * 28)
+        );
         let parts = split(&frame);
         assert_eq!(parts.len(), 40);
         for part in &parts {
@@ -224,14 +259,18 @@ mod tests {
         for part in split(&udp(2500, 1200)) {
             let ip = &part[HEADER..];
             assert_eq!(checksum(&ip[..20], 0), 0, "IP header");
-            let pseudo = sum_words(&ip[12..20]) + u32::from(UDP) + u32::try_from(ip.len() - 20).unwrap();
+            let pseudo =
+                sum_words(&ip[12..20]) + u32::from(UDP) + u32::try_from(ip.len() - 20).unwrap();
             assert_eq!(checksum(&ip[20..], pseudo), 0, "UDP");
         }
     }
 
     #[test]
     fn the_last_segment_is_what_is_left() {
-        let sizes: Vec<_> = split(&udp(2500, 1200)).iter().map(|p| parse(p).unwrap().payload).collect();
+        let sizes: Vec<_> = split(&udp(2500, 1200))
+            .iter()
+            .map(|p| parse(p).unwrap().payload)
+            .collect();
         assert_eq!(sizes, [1200, 1200, 100]);
     }
 

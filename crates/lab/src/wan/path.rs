@@ -33,7 +33,13 @@ pub struct Path {
 
 impl Path {
     pub fn new(link: Link, seed: u64) -> Self {
-        Self { link, draws: Draws(seed | 1), free_at: None, last_arrival: None, cut: false }
+        Self {
+            link,
+            draws: Draws(seed | 1),
+            free_at: None,
+            last_arrival: None,
+            cut: false,
+        }
     }
 
     pub fn set(&mut self, link: Link) {
@@ -51,10 +57,14 @@ impl Path {
     }
 
     pub fn fate(&mut self, now: Instant, wire_bytes: u64) -> Fate {
-        if self.cut || (self.link.loss_percent > 0.0 && self.draws.next() * 100.0 < self.link.loss_percent) {
+        if self.cut
+            || (self.link.loss_percent > 0.0 && self.draws.next() * 100.0 < self.link.loss_percent)
+        {
             return Fate::Lost;
         }
-        let Some(left) = self.leave(now, wire_bytes) else { return Fate::Overflowed };
+        let Some(left) = self.leave(now, wire_bytes) else {
+            return Fate::Overflowed;
+        };
         let delay = self.delay_ms();
         if delay <= 0.0 && left <= now {
             return Fate::Arrives(None);
@@ -74,7 +84,9 @@ impl Path {
 
     /// When the last bit has left, at the rate limit.
     fn leave(&mut self, now: Instant, wire_bytes: u64) -> Option<Instant> {
-        let Some(rate) = self.link.rate_mbit else { return Some(now) };
+        let Some(rate) = self.link.rate_mbit else {
+            return Some(now);
+        };
         let start = self.free_at.map_or(now, |free| free.max(now));
         if start.duration_since(now) > LONGEST_QUEUE {
             return None;
@@ -107,12 +119,17 @@ mod tests {
     fn lost(seed: u64, link: Link) -> Vec<bool> {
         let mut path = Path::new(link, seed);
         let now = Instant::now();
-        (0..1000).map(|_| path.fate(now, 100) == Fate::Lost).collect()
+        (0..1000)
+            .map(|_| path.fate(now, 100) == Fate::Lost)
+            .collect()
     }
 
     #[test]
     fn the_same_seed_loses_the_same_packets() {
-        let link = Link { loss_percent: 10.0, ..Link::default() };
+        let link = Link {
+            loss_percent: 10.0,
+            ..Link::default()
+        };
         assert_eq!(lost(7, link), lost(7, link));
         assert_ne!(lost(7, link), lost(8, link));
         let count = lost(7, link).iter().filter(|l| **l).count();
@@ -121,24 +138,64 @@ mod tests {
 
     #[test]
     fn nothing_is_lost_unasked() {
-        assert!(!lost(7, Link { delay_ms: 5.0, jitter_ms: 2.0, ..Link::default() }).contains(&true));
+        assert!(
+            !lost(
+                7,
+                Link {
+                    delay_ms: 5.0,
+                    jitter_ms: 2.0,
+                    ..Link::default()
+                }
+            )
+            .contains(&true)
+        );
     }
 
     #[test]
     fn jitter_keeps_the_order() {
-        let mut path = Path::new(Link { delay_ms: 5.0, jitter_ms: 4.0, ..Link::default() }, 3);
+        let mut path = Path::new(
+            Link {
+                delay_ms: 5.0,
+                jitter_ms: 4.0,
+                ..Link::default()
+            },
+            3,
+        );
         let now = Instant::now();
-        let arrivals: Vec<_> = (0..200).map(|i| path.fate(now + Duration::from_micros(i), 100)).collect();
-        let times: Vec<_> = arrivals.iter().map(|f| if let Fate::Arrives(Some(at)) = f { *at } else { panic!() }).collect();
+        let arrivals: Vec<_> = (0..200)
+            .map(|i| path.fate(now + Duration::from_micros(i), 100))
+            .collect();
+        let times: Vec<_> = arrivals
+            .iter()
+            .map(|f| {
+                if let Fate::Arrives(Some(at)) = f {
+                    *at
+                } else {
+                    panic!()
+                }
+            })
+            .collect();
         assert!(times.is_sorted());
     }
 
     #[test]
     fn a_rate_spaces_packets_and_overflows_at_last() {
-        let mut path = Path::new(Link { rate_mbit: Some(8.0), ..Link::default() }, 3);
+        let mut path = Path::new(
+            Link {
+                rate_mbit: Some(8.0),
+                ..Link::default()
+            },
+            3,
+        );
         let now = Instant::now();
-        assert_eq!(path.fate(now, 1000), Fate::Arrives(Some(now + Duration::from_millis(1))));
-        assert_eq!(path.fate(now, 1000), Fate::Arrives(Some(now + Duration::from_millis(2))));
+        assert_eq!(
+            path.fate(now, 1000),
+            Fate::Arrives(Some(now + Duration::from_millis(1)))
+        );
+        assert_eq!(
+            path.fate(now, 1000),
+            Fate::Arrives(Some(now + Duration::from_millis(2)))
+        );
         assert!((0..1000).any(|_| path.fate(now, 1000) == Fate::Overflowed));
     }
 }

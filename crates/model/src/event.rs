@@ -25,7 +25,7 @@ pub struct Entry {
 #[serde(tag = "event", rename_all = "snake_case")]
 pub enum Event {
     /// The interview is over and its plan confirmed. Always the first entry.
-    Confirmed(Plan),
+    Confirmed(Box<Plan>),
     /// A step began; every effect it has is idempotent.
     Entered {
         state: State,

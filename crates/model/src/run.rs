@@ -18,9 +18,21 @@ use crate::stats::Verdict;
 
 /// The states of the request, by its names.
 #[derive(
-    Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema,
+    Debug,
+    Clone,
+    Copy,
+    Default,
+    PartialEq,
+    Eq,
+    PartialOrd,
+    Ord,
+    Hash,
+    Serialize,
+    Deserialize,
+    JsonSchema,
 )]
 pub enum State {
+    #[default]
     #[serde(rename = "INTERVIEW")]
     Interview,
     #[serde(rename = "SETUP")]
@@ -151,12 +163,6 @@ pub struct Run {
     pub attempts: Vec<Attempt>,
     pub findings: Vec<String>,
     pub verdicts: Vec<(u32, u32, Verdict)>,
-}
-
-impl Default for State {
-    fn default() -> Self {
-        Self::Interview
-    }
 }
 
 impl Run {
@@ -350,7 +356,7 @@ impl Run {
     fn change(&mut self, at: Timestamp, event: &Event) {
         match event {
             Event::Confirmed(plan) => {
-                self.plan = Some(plan.clone());
+                self.plan = Some(plan.as_ref().clone());
                 self.started_at = Some(at);
                 self.entered_at = Some(at);
             }

@@ -1,15 +1,13 @@
 //! An inventory file, read and checked.
 
+mod node;
+
 use std::collections::{BTreeMap, HashMap};
-use std::net::IpAddr;
 
 use serde::Deserialize;
 use serde_saphyr::Spanned;
 
-use super::{
-    Emulation, Fleet, LinkOverride, Node, NodeName, NodeNat, Place, Port, Role, Ssh, Transport, Wan,
-};
-use crate::nat::{Behaviour, NatSpec};
+use super::{Fleet, LinkOverride, NodeName, Place, Wan};
 use crate::problem::{Problem, Problems, Source, did_you_mean, none_or};
 
 /// More hosts than one machine or one person can look after.
@@ -237,200 +235,6 @@ impl Reader<'_> {
         }
     }
 
-    fn node(&mut self, raw: RawNode, defaults: &RawDefaults, places: &[String]) -> Node {
-        self.name(&raw.name);
-        if raw.addresses.value.is_empty() {
-            self.wrong(
-                &raw.addresses,
-                format!("{} has no address", raw.name.value),
-                "list at least one IP address",
-            );
-        }
-        let role = self.role(&raw.role);
-        let nat = raw.nat.map(|nat| self.nat(&nat));
-        if role == Role::Nat && nat.is_none() {
-            self.wrong(
-                &raw.role,
-                format!("{} has `role: nat` and no `nat`", raw.name.value),
-                "say which NAT it is behind, or give it another role",
-            );
-        }
-        if matches!(role, Role::Bootstrap | Role::Registry) && nat.is_some() {
-            self.wrong(
-                &raw.role,
-                format!(
-                    "{} has to be reached by everybody and is behind a NAT",
-                    raw.name.value
-                ),
-                "make it public, or give it `role: nat`",
-            );
-        }
-        self.region(&raw.region, places);
-        let addresses = raw
-            .addresses
-            .value
-            .iter()
-            .filter_map(|a| self.address(a))
-            .collect();
-        let mut ports = self.ports(&defaults.ports);
-        ports.extend(self.ports(&raw.ports));
-        Node {
-            hostname: raw
-                .hostname
-                .map_or_else(|| raw.name.value.clone(), |h| h.value),
-            name: NodeName::new(raw.name.value),
-            addresses,
-            provider: raw.provider,
-            region: raw.region.value,
-            role,
-            nat,
-            services: raw.services,
-            ports,
-            ssh: ssh(raw.ssh, defaults.ssh.clone()),
-            note: raw.note,
-        }
-    }
-
-    fn name(&mut self, name: &Spanned<String>) {
-        let fits = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-';
-        let value = &name.value;
-        if value.is_empty()
-            || value.len() > 63
-            || !value.chars().all(fits)
-            || value.starts_with('-')
-        {
-            self.wrong(
-                name,
-                format!("`{value}` is not a node name"),
-                "use a-z, 0-9 and `-`, at most 63 characters, not starting with `-`",
-            );
-        }
-    }
-
-    fn role(&mut self, role: &Spanned<String>) -> Role {
-        const ROLES: [(&str, Role); 4] = [
-            ("registry", Role::Registry),
-            ("bootstrap", Role::Bootstrap),
-            ("nat", Role::Nat),
-            ("test", Role::Test),
-        ];
-        self.choice(role, "role", &ROLES).unwrap_or(Role::Test)
-    }
-
-    fn nat(&mut self, nat: &Spanned<RawNat>) -> NodeNat {
-        let raw = &nat.value;
-        const EMULATIONS: [(&str, Emulation); 2] =
-            [("docker", Emulation::Docker), ("netns", Emulation::Netns)];
-        let emulation = raw
-            .emulation
-            .as_ref()
-            .and_then(|e| self.choice(e, "emulation", &EMULATIONS));
-        if let Some(percent) = raw
-            .expected_success
-            .as_ref()
-            .filter(|p| !(0.0..=100.0).contains(&p.value))
-        {
-            self.wrong(
-                percent,
-                format!("{} is not a percentage", percent.value),
-                "give a number from 0 to 100",
-            );
-        }
-        NodeNat {
-            spec: NatSpec {
-                behaviour: self.behaviour(nat),
-            },
-            emulation: emulation.unwrap_or(Emulation::Netns),
-            emulated_by: raw.emulated_by.clone(),
-            difficulty: raw.difficulty.clone(),
-            expected_success: raw.expected_success.as_ref().map(|p| p.value),
-        }
-    }
-
-    fn behaviour(&mut self, nat: &Spanned<RawNat>) -> Behaviour {
-        const TYPES: [(&str, Behaviour); 4] = [
-            ("full-cone", Behaviour::FULL_CONE),
-            ("address-restricted", Behaviour::ADDRESS_RESTRICTED),
-            ("port-restricted", Behaviour::PORT_RESTRICTED),
-            ("symmetric", Behaviour::SYMMETRIC),
-        ];
-        let found = match (&nat.value.kind, &nat.value.behaviour) {
-            (Some(kind), None) => self.choice(kind, "NAT type", &TYPES),
-            (None, Some(behaviour)) => {
-                let parsed = behaviour.value.parse().ok();
-                if parsed.is_none() {
-                    self.wrong(behaviour, format!("`{}` is not a NAT behaviour", behaviour.value), "write MAPPING/FILTERING of RFC 4787: EIM, ADM or APDM, then EIF, ADF or APDF, such as EIM/APDF");
-                }
-                parsed
-            }
-            _ => {
-                self.wrong(
-                    nat,
-                    "a NAT needs either a `type` or a `behaviour`".into(),
-                    "write `type: port-restricted`, or `behaviour: EIM/APDF`",
-                );
-                None
-            }
-        };
-        found.unwrap_or(Behaviour::PORT_RESTRICTED)
-    }
-
-    fn region(&mut self, region: &Spanned<String>, places: &[String]) {
-        if places.is_empty() || region.value.is_empty() || places.contains(&region.value) {
-            return;
-        }
-        let near = did_you_mean(&region.value, places.iter().map(String::as_str));
-        let help = near.map_or(
-            "add it to `regions` with latitude and longitude".into(),
-            |n| format!("did you mean `{n}`?"),
-        );
-        self.wrong(
-            region,
-            format!("region `{}` is not in `regions`", region.value),
-            &help,
-        );
-    }
-
-    fn address(&mut self, address: &Spanned<String>) -> Option<IpAddr> {
-        let parsed = address.value.parse().ok();
-        if parsed.is_none() {
-            self.wrong(
-                address,
-                format!("`{}` is not an IP address", address.value),
-                "names go into `hostname`, addresses are numbers such as 192.0.2.7",
-            );
-        }
-        parsed
-    }
-
-    fn ports(&mut self, raw: &BTreeMap<String, Spanned<String>>) -> BTreeMap<String, Port> {
-        raw.iter()
-            .filter_map(|(service, port)| Some((service.clone(), self.port(port)?)))
-            .collect()
-    }
-
-    fn port(&mut self, raw: &Spanned<String>) -> Option<Port> {
-        let parsed = raw.value.split_once('/').and_then(|(number, transport)| {
-            let transport = match transport {
-                "tcp" => Transport::Tcp,
-                "udp" => Transport::Udp,
-                _ => return None,
-            };
-            Some(Port {
-                number: number.parse().ok()?,
-                transport,
-            })
-        });
-        if parsed.is_none() {
-            self.wrong(
-                raw,
-                format!("`{}` is not a port", raw.value),
-                "write NUMBER/udp or NUMBER/tcp, such as 9000/udp",
-            );
-        }
-        parsed
-    }
-
     fn link(&mut self, raw: RawLink, names: &[String]) -> LinkOverride {
         for end in [&raw.from, &raw.to] {
             if !names.contains(&end.value) {
@@ -505,23 +309,10 @@ impl Reader<'_> {
     }
 }
 
-fn ssh(own: Option<RawSsh>, default: Option<RawSsh>) -> Ssh {
-    let pick = |ssh: &Option<RawSsh>| {
-        (
-            ssh.as_ref().and_then(|s| s.user.clone()),
-            ssh.as_ref().and_then(|s| s.port),
-        )
-    };
-    let ((user, port), (default_user, default_port)) = (pick(&own), pick(&default));
-    Ssh {
-        user: user.or(default_user).unwrap_or_else(|| "root".into()),
-        port: port.or(default_port).unwrap_or(22),
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::inventory::{Port, Transport};
 
     const SAORSA: &str = include_str!("../../../../fleets/saorsa.yaml");
 

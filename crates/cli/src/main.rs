@@ -1,8 +1,22 @@
 //! `vps-test`: the command line.
 
 mod exit;
+mod ground;
+mod interview;
 mod inventory_file;
+#[cfg(target_os = "linux")]
 mod lab_command;
+mod nodes;
+mod project;
+mod screen;
+mod start;
+#[cfg(target_os = "linux")]
+mod twin;
+#[cfg(not(target_os = "linux"))]
+#[path = "no_twin.rs"]
+mod twin;
+
+use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 
@@ -10,7 +24,8 @@ use clap::{Parser, Subcommand};
 #[command(
     name = "vps-test",
     version,
-    about = "From a peer-to-peer program's source to a proof that it connects"
+    about = "From a peer-to-peer program's source to a proof that it connects",
+    after_help = exit::HELP
 )]
 struct Cli {
     #[command(subcommand)]
@@ -19,21 +34,27 @@ struct Cli {
 
 #[derive(Debug, Subcommand)]
 enum Command {
+    /// Build, deploy, test and judge a project; leave a proof
+    Start(start::StartArgs),
+    /// List the nodes and whether they answer
+    Nodes(nodes::NodesArgs),
+    /// Remove everything that was ever installed on the nodes, or on one
+    Clean(nodes::CleanArgs),
     /// Boot, inspect and remove the twin: the fleet on this machine
+    #[cfg(target_os = "linux")]
     Lab(lab_command::LabArgs),
 }
 
-fn main() -> std::process::ExitCode {
+fn main() -> ExitCode {
     let result = match Cli::parse().command {
+        Command::Start(args) => start::run(args),
+        Command::Nodes(args) => nodes::run(args),
+        Command::Clean(args) => nodes::clean(args),
+        #[cfg(target_os = "linux")]
         Command::Lab(args) => lab_command::run(args),
     };
     result.unwrap_or_else(|report| {
         eprintln!("{report:?}");
-        let infrastructure = report.downcast_ref::<lab::LabError>().is_some();
-        std::process::ExitCode::from(if infrastructure {
-            exit::INFRASTRUCTURE
-        } else {
-            exit::USAGE
-        })
+        ExitCode::from(exit::of(&report))
     })
 }

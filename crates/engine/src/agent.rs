@@ -20,16 +20,35 @@ const GRACE: Duration = Duration::from_secs(5);
 #[derive(Debug, thiserror::Error)]
 pub enum AgentError {
     #[error("cannot reach the tester on {node} at `{path}`")]
-    Connect { node: NodeName, path: String, source: std::io::Error },
+    Connect {
+        node: NodeName,
+        path: String,
+        source: std::io::Error,
+    },
     /// The tester answered: no.
     #[error("{method} on {node}: {failure}")]
-    Failed { node: NodeName, method: &'static str, failure: Failure },
+    Failed {
+        node: NodeName,
+        method: &'static str,
+        failure: Failure,
+    },
     #[error("the tester on {node} did not answer `{method}` within {after:?}")]
-    Silent { node: NodeName, method: &'static str, after: Duration },
+    Silent {
+        node: NodeName,
+        method: &'static str,
+        after: Duration,
+    },
     #[error("the tester on {node} closed its socket during `{method}`")]
-    Gone { node: NodeName, method: &'static str },
+    Gone {
+        node: NodeName,
+        method: &'static str,
+    },
     #[error("the tester on {node} answered `{method}` with something else: {detail}")]
-    Malformed { node: NodeName, method: &'static str, detail: String },
+    Malformed {
+        node: NodeName,
+        method: &'static str,
+        detail: String,
+    },
     #[error("the tester on {node} speaks protocol {theirs}, this program {VERSION}")]
     Version { node: NodeName, theirs: u32 },
 }
@@ -58,24 +77,42 @@ impl Agent {
         let link = Link::open(node, socket).await?;
         let hello: Hello = link.call(Call::Hello, Duration::from_secs(10)).await?;
         if hello.protocol != VERSION {
-            return Err(AgentError::Version { node: node.clone(), theirs: hello.protocol });
+            return Err(AgentError::Version {
+                node: node.clone(),
+                theirs: hello.protocol,
+            });
         }
-        Ok(Self { node: node.clone(), hello, link })
+        Ok(Self {
+            node: node.clone(),
+            hello,
+            link,
+        })
+    }
+
+    /// The tester closed the connection, or ended.
+    pub fn has_ended(&self) -> bool {
+        lock(&self.link.pending).is_none()
     }
 
     /// `own_deadline` is the time that the call itself allows; a little more is granted.
-    pub async fn call<T: DeserializeOwned>(&self, call: Call, own_deadline: Duration) -> Result<T, AgentError> {
+    pub async fn call<T: DeserializeOwned>(
+        &self,
+        call: Call,
+        own_deadline: Duration,
+    ) -> Result<T, AgentError> {
         self.link.call(call, own_deadline + GRACE).await
     }
 }
 
 impl Link {
     async fn open(node: &NodeName, socket: &Path) -> Result<Self, AgentError> {
-        let stream = UnixStream::connect(socket).await.map_err(|source| AgentError::Connect {
-            node: node.clone(),
-            path: socket.display().to_string(),
-            source,
-        })?;
+        let stream = UnixStream::connect(socket)
+            .await
+            .map_err(|source| AgentError::Connect {
+                node: node.clone(),
+                path: socket.display().to_string(),
+                source,
+            })?;
         let (read, write) = stream.into_split();
         let pending: Pending = Arc::new(Mutex::new(Some(HashMap::new())));
         let reader = tokio::spawn(deliver(BufReader::new(read), Arc::clone(&pending)));
@@ -88,12 +125,22 @@ impl Link {
         })
     }
 
-    async fn call<T: DeserializeOwned>(&self, call: Call, deadline: Duration) -> Result<T, AgentError> {
+    async fn call<T: DeserializeOwned>(
+        &self,
+        call: Call,
+        deadline: Duration,
+    ) -> Result<T, AgentError> {
         let method = call.method();
-        let gone = || AgentError::Gone { node: self.node.clone(), method };
+        let gone = || AgentError::Gone {
+            node: self.node.clone(),
+            method,
+        };
         let id = self.next_id.fetch_add(1, Ordering::Relaxed);
         let (answer, answered) = oneshot::channel();
-        lock(&self.pending).as_mut().ok_or_else(gone)?.insert(id, answer);
+        lock(&self.pending)
+            .as_mut()
+            .ok_or_else(gone)?
+            .insert(id, answer);
 
         self.send(&Request { id, call }).await.map_err(|_| gone())?;
         let outcome = match tokio::time::timeout(deadline, answered).await {
@@ -102,16 +149,26 @@ impl Link {
                 if let Some(pending) = lock(&self.pending).as_mut() {
                     pending.remove(&id);
                 }
-                return Err(AgentError::Silent { node: self.node.clone(), method, after: deadline });
+                return Err(AgentError::Silent {
+                    node: self.node.clone(),
+                    method,
+                    after: deadline,
+                });
             }
         };
         match outcome {
-            Outcome::Error(failure) => Err(AgentError::Failed { node: self.node.clone(), method, failure }),
-            Outcome::Result(value) => serde_json::from_value(value).map_err(|e| AgentError::Malformed {
+            Outcome::Error(failure) => Err(AgentError::Failed {
                 node: self.node.clone(),
                 method,
-                detail: e.to_string(),
+                failure,
             }),
+            Outcome::Result(value) => {
+                serde_json::from_value(value).map_err(|e| AgentError::Malformed {
+                    node: self.node.clone(),
+                    method,
+                    detail: e.to_string(),
+                })
+            }
         }
     }
 
@@ -144,5 +201,7 @@ async fn deliver(mut lines: BufReader<tokio::net::unix::OwnedReadHalf>, pending:
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
+    mutex
+        .lock()
+        .unwrap_or_else(std::sync::PoisonError::into_inner)
 }

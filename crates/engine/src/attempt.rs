@@ -9,8 +9,9 @@ use model::attempt::{Attempt, AttemptStart, Endpoints, Observed, Outcome, RungRe
 use model::path;
 use model::payload;
 use model::protocol::{
-    Announce, Announced, AttemptId, Call, ClaimedPath, Connected, Dial, Empty, Exchange, Exchanged, Expect, Failure,
-    Finish, Finished, ObservedAddress, Payload, Prepare, Prepared, Reason, Received, Rung, Sent, Target,
+    Announce, Announced, AttemptId, Call, ClaimedPath, Connected, Dial, Empty, Exchange, Exchanged,
+    Expect, Failure, Finish, Finished, ObservedAddress, Payload, Prepare, Prepared, Reason,
+    Received, Rung, Sent, Target,
 };
 
 use crate::agent::{Agent, AgentError};
@@ -39,12 +40,28 @@ pub struct End {
 }
 
 /// Everything that was learnt, whatever the outcome.
-pub async fn drive(terms: &Terms, start: AttemptStart, caller: End, callee: End, at_once: u32) -> Attempt {
-    let seeds = Seeds { caller: random_seed(), callee: random_seed() };
-    let ends = Ends { id: start.id.clone(), terms, caller, callee, seeds };
+pub async fn drive(
+    terms: &Terms,
+    start: AttemptStart,
+    caller: End,
+    callee: End,
+    at_once: u32,
+) -> Attempt {
+    let seeds = Seeds {
+        caller: random_seed(),
+        callee: random_seed(),
+    };
+    let ends = Ends {
+        id: start.id.clone(),
+        terms,
+        caller,
+        callee,
+        seeds,
+    };
     let mut climb = Climb::default();
     let result = ends.climb_and_exchange(&mut climb).await;
-    let (caller_end, callee_end) = tokio::join!(ends.finish(&ends.caller), ends.finish(&ends.callee));
+    let (caller_end, callee_end) =
+        tokio::join!(ends.finish(&ends.caller), ends.finish(&ends.callee));
     let endpoints = ends.endpoints(&climb, caller_end.as_ref(), callee_end.as_ref());
     let outcome = match result {
         Ok(exchanged) => ends.compare(&climb, &exchanged, caller_end.as_ref(), callee_end.as_ref()),
@@ -95,7 +112,9 @@ struct Climb {
 
 impl Climb {
     fn claimed(&self) -> ClaimedPath {
-        self.connected.as_ref().map_or(ClaimedPath::Unknown, |c| c.claimed)
+        self.connected
+            .as_ref()
+            .map_or(ClaimedPath::Unknown, |c| c.claimed)
     }
 }
 
@@ -108,8 +127,10 @@ enum Who {
 
 impl Ends<'_> {
     async fn climb_and_exchange(&self, climb: &mut Climb) -> Result<Exchanged, AgentError> {
-        let (caller, callee) =
-            tokio::join!(self.prepare(&self.caller, Who::Caller), self.prepare(&self.callee, Who::Callee));
+        let (caller, callee) = tokio::join!(
+            self.prepare(&self.caller, Who::Caller),
+            self.prepare(&self.callee, Who::Callee)
+        );
         climb.caller = caller.as_ref().ok().cloned();
         climb.callee = callee.as_ref().ok().cloned();
         let (caller, callee) = (caller?, callee?);
@@ -118,8 +139,14 @@ impl Ends<'_> {
             let began = Instant::now();
             let tried = match rung {
                 Rung::Direct | Rung::Punched => self.dial_callee(rung, &caller, &callee).await,
-                Rung::Relayed => self.dial_relay(rung, &self.caller, &self.callee, &callee).await,
-                Rung::Reverse => self.dial_relay(rung, &self.callee, &self.caller, &caller).await,
+                Rung::Relayed => {
+                    self.dial_relay(rung, &self.caller, &self.callee, &callee)
+                        .await
+                }
+                Rung::Reverse => {
+                    self.dial_relay(rung, &self.callee, &self.caller, &caller)
+                        .await
+                }
             };
             let failure = rung_failure(&tried);
             climb.rungs.push(RungRecord {
@@ -132,7 +159,13 @@ impl Ends<'_> {
                 Ok(connected) => {
                     climb.connected = Some(connected);
                     climb.reversed = rung == Rung::Reverse;
-                    return self.exchange(if climb.reversed { &self.callee } else { &self.caller }).await;
+                    return self
+                        .exchange(if climb.reversed {
+                            &self.callee
+                        } else {
+                            &self.caller
+                        })
+                        .await;
                 }
                 Err(AgentError::Failed { .. }) => {}
                 Err(fatal) => return Err(fatal),
@@ -145,7 +178,11 @@ impl Ends<'_> {
     /// only a public address can be dialled without any help.
     fn ladder(&self) -> Vec<Rung> {
         let known = &self.caller.agent.hello.rungs;
-        known.iter().copied().filter(|rung| *rung != Rung::Direct || self.callee.public).collect()
+        known
+            .iter()
+            .copied()
+            .filter(|rung| *rung != Rung::Direct || self.callee.public)
+            .collect()
     }
 
     async fn prepare(&self, end: &End, who: Who) -> Result<Prepared, AgentError> {
@@ -159,15 +196,25 @@ impl Ends<'_> {
         end.agent.call(call, self.terms.rung_timeout).await
     }
 
-    async fn dial_callee(&self, rung: Rung, caller: &Prepared, callee: &Prepared) -> Result<Connected, AgentError> {
+    async fn dial_callee(
+        &self,
+        rung: Rung,
+        caller: &Prepared,
+        callee: &Prepared,
+    ) -> Result<Connected, AgentError> {
         let expect = Call::Expect(Expect {
             attempt: self.id.clone(),
             rung,
             target: target(caller, &self.caller, &[]),
             timeout_ms: self.rung_ms(),
         });
-        let _: Empty = self.callee.agent.call(expect, self.terms.rung_timeout).await?;
-        self.dial(rung, &self.caller, target(callee, &self.callee, &[])).await
+        let _: Empty = self
+            .callee
+            .agent
+            .call(expect, self.terms.rung_timeout)
+            .await?;
+        self.dial(rung, &self.caller, target(callee, &self.callee, &[]))
+            .await
     }
 
     /// Has `called` announce a relay, and `dialler` dial it.
@@ -178,29 +225,54 @@ impl Ends<'_> {
         called: &End,
         prepared: &Prepared,
     ) -> Result<Connected, AgentError> {
-        let announce = Call::Announce(Announce { attempt: self.id.clone(), timeout_ms: self.rung_ms() });
+        let announce = Call::Announce(Announce {
+            attempt: self.id.clone(),
+            timeout_ms: self.rung_ms(),
+        });
         let announced: Announced = called.agent.call(announce, self.terms.rung_timeout).await?;
         if announced.relays.is_empty() {
-            let failure = Failure::new(Reason::NoAddress, format!("{} announced no relay", called.agent.node));
-            return Err(AgentError::Failed { node: called.agent.node.clone(), method: "announce", failure });
+            let failure = Failure::new(
+                Reason::NoAddress,
+                format!("{} announced no relay", called.agent.node),
+            );
+            return Err(AgentError::Failed {
+                node: called.agent.node.clone(),
+                method: "announce",
+                failure,
+            });
         }
-        self.dial(rung, dialler, target(prepared, called, &announced.relays)).await
+        self.dial(rung, dialler, target(prepared, called, &announced.relays))
+            .await
     }
 
-    async fn dial(&self, rung: Rung, dialler: &End, target: Target) -> Result<Connected, AgentError> {
-        let dial = Call::Dial(Dial { attempt: self.id.clone(), rung, target, timeout_ms: self.rung_ms() });
+    async fn dial(
+        &self,
+        rung: Rung,
+        dialler: &End,
+        target: Target,
+    ) -> Result<Connected, AgentError> {
+        let dial = Call::Dial(Dial {
+            attempt: self.id.clone(),
+            rung,
+            target,
+            timeout_ms: self.rung_ms(),
+        });
         dialler.agent.call(dial, self.terms.rung_timeout).await
     }
 
     async fn exchange(&self, dialler: &End) -> Result<Exchanged, AgentError> {
         let timeout = self.terms.exchange_timeout;
-        let exchange =
-            Exchange { attempt: self.id.clone(), timeout_ms: u64::try_from(timeout.as_millis()).unwrap_or(u64::MAX) };
+        let exchange = Exchange {
+            attempt: self.id.clone(),
+            timeout_ms: u64::try_from(timeout.as_millis()).unwrap_or(u64::MAX),
+        };
         dialler.agent.call(Call::Exchange(exchange), timeout).await
     }
 
     async fn finish(&self, end: &End) -> Option<Finished> {
-        let call = Call::Finish(Finish { attempt: self.id.clone() });
+        let call = Call::Finish(Finish {
+            attempt: self.id.clone(),
+        });
         end.agent.call(call, Duration::from_secs(5)).await.ok()
     }
 
@@ -212,8 +284,11 @@ impl Ends<'_> {
         caller: Option<&Finished>,
         callee: Option<&Finished>,
     ) -> Outcome {
-        let (dialler, accepter, accepted) =
-            if climb.reversed { (Who::Callee, Who::Caller, caller) } else { (Who::Caller, Who::Callee, callee) };
+        let (dialler, accepter, accepted) = if climb.reversed {
+            (Who::Callee, Who::Caller, caller)
+        } else {
+            (Who::Caller, Who::Callee, callee)
+        };
         let forth = self.digest(dialler);
         let back = self.digest(accepter);
         let accepted_bytes = accepted.and_then(|f| f.received.as_ref());
@@ -223,7 +298,8 @@ impl Ends<'_> {
         if verified {
             return Outcome::Success;
         }
-        let received = accepted_bytes.map_or("nothing".to_owned(), |r| format!("{} bytes", r.bytes));
+        let received =
+            accepted_bytes.map_or("nothing".to_owned(), |r| format!("{} bytes", r.bytes));
         Outcome::StackFailure(Failure::new(
             Reason::Corrupt,
             format!(
@@ -233,16 +309,29 @@ impl Ends<'_> {
         ))
     }
 
-    fn endpoints(&self, climb: &Climb, caller: Option<&Finished>, callee: Option<&Finished>) -> Endpoints {
+    fn endpoints(
+        &self,
+        climb: &Climb,
+        caller: Option<&Finished>,
+        callee: Option<&Finished>,
+    ) -> Endpoints {
         let mut endpoints = Endpoints {
             caller: known_addresses(&self.caller, climb.caller.as_ref(), caller),
             callee: known_addresses(&self.callee, climb.callee.as_ref(), callee),
         };
         // Each side may know the other's outer address better than the other does.
         let coordinators = &self.terms.coordinators;
-        let named_by = |finished: Option<&Finished>| finished.and_then(|f| f.remote).filter(|r| !coordinators.contains(r));
-        endpoints.callee.extend(named_by(caller).filter(|a| is_at(*a, &endpoints.callee)));
-        endpoints.caller.extend(named_by(callee).filter(|a| is_at(*a, &endpoints.caller)));
+        let named_by = |finished: Option<&Finished>| {
+            finished
+                .and_then(|f| f.remote)
+                .filter(|r| !coordinators.contains(r))
+        };
+        endpoints
+            .callee
+            .extend(named_by(caller).filter(|a| is_at(*a, &endpoints.callee)));
+        endpoints
+            .caller
+            .extend(named_by(callee).filter(|a| is_at(*a, &endpoints.caller)));
         for side in [&mut endpoints.caller, &mut endpoints.callee] {
             side.sort();
             side.dedup();
@@ -251,8 +340,15 @@ impl Ends<'_> {
     }
 
     async fn observe(&self, endpoints: &Endpoints) -> Observed {
-        let Some(observer) = &self.terms.observer else { return Observed::UNMEASURED };
-        let touching: Vec<_> = endpoints.caller.iter().chain(&endpoints.callee).copied().collect();
+        let Some(observer) = &self.terms.observer else {
+            return Observed::UNMEASURED;
+        };
+        let touching: Vec<_> = endpoints
+            .caller
+            .iter()
+            .chain(&endpoints.callee)
+            .copied()
+            .collect();
         match observer.flows(&touching).await {
             Ok(flows) => path::observe(&flows, endpoints, self.terms.payload_bytes),
             Err(_) => Observed::UNMEASURED,
@@ -263,10 +359,18 @@ impl Ends<'_> {
         let tried: Vec<_> = climb
             .rungs
             .iter()
-            .filter_map(|r| r.failure.as_ref().map(|f| format!("{:?}: {f}", r.rung).to_lowercase()))
+            .filter_map(|r| {
+                r.failure
+                    .as_ref()
+                    .map(|f| format!("{:?}: {f}", r.rung).to_lowercase())
+            })
             .collect();
-        let reason =
-            climb.rungs.iter().filter_map(|r| r.failure.as_ref()).map(|f| f.reason).max_by_key(|r| severity(*r));
+        let reason = climb
+            .rungs
+            .iter()
+            .filter_map(|r| r.failure.as_ref())
+            .map(|f| f.reason)
+            .max_by_key(|r| severity(*r));
         AgentError::Failed {
             node: self.caller.agent.node.clone(),
             method: "dial",
@@ -279,11 +383,17 @@ impl Ends<'_> {
             Who::Caller => &self.seeds.caller,
             Who::Callee => &self.seeds.callee,
         };
-        Payload { seed: seed.clone(), bytes: self.terms.payload_bytes }
+        Payload {
+            seed: seed.clone(),
+            bytes: self.terms.payload_bytes,
+        }
     }
 
     fn digest(&self, sender: Who) -> String {
-        payload::digest(&self.payload(sender).seed, usize::try_from(self.terms.payload_bytes).unwrap_or(usize::MAX))
+        payload::digest(
+            &self.payload(sender).seed,
+            usize::try_from(self.terms.payload_bytes).unwrap_or(usize::MAX),
+        )
     }
 
     fn rung_ms(&self) -> u64 {
@@ -312,15 +422,23 @@ fn rung_failure(tried: &Result<Connected, AgentError>) -> Option<Failure> {
 /// here, unless the matrix finds that its host is gone.
 fn outcome_of(error: AgentError) -> Outcome {
     match error {
-        AgentError::Failed { failure, node, method } if failure.reason.is_infrastructure() => {
-            Outcome::Infrastructure { detail: format!("{method} on {node}: {failure}") }
-        }
+        AgentError::Failed {
+            failure,
+            node,
+            method,
+        } if failure.reason.is_infrastructure() => Outcome::Infrastructure {
+            detail: format!("{method} on {node}: {failure}"),
+        },
         AgentError::Failed { failure, .. } => Outcome::StackFailure(failure),
         silent @ AgentError::Silent { .. } => {
             Outcome::StackFailure(Failure::new(Reason::Timeout, silent.to_string()))
         }
-        gone @ AgentError::Gone { .. } => Outcome::StackFailure(Failure::new(Reason::Closed, gone.to_string())),
-        other => Outcome::Infrastructure { detail: other.to_string() },
+        gone @ AgentError::Gone { .. } => {
+            Outcome::StackFailure(Failure::new(Reason::Closed, gone.to_string()))
+        }
+        other => Outcome::Infrastructure {
+            detail: other.to_string(),
+        },
     }
 }
 
@@ -329,16 +447,36 @@ fn target(prepared: &Prepared, end: &End, relays: &[SocketAddr]) -> Target {
     let mut addresses: Vec<_> = if end.public {
         vec![prepared.local]
     } else {
-        prepared.observed.iter().map(|o: &ObservedAddress| o.address).collect()
+        prepared
+            .observed
+            .iter()
+            .map(|o: &ObservedAddress| o.address)
+            .collect()
     };
     addresses.dedup();
-    Target { peer: prepared.peer.clone(), addresses, relays: relays.to_vec() }
+    Target {
+        peer: prepared.peer.clone(),
+        addresses,
+        relays: relays.to_vec(),
+    }
 }
 
-fn known_addresses(end: &End, prepared: Option<&Prepared>, finished: Option<&Finished>) -> Vec<SocketAddr> {
+fn known_addresses(
+    end: &End,
+    prepared: Option<&Prepared>,
+    finished: Option<&Finished>,
+) -> Vec<SocketAddr> {
     let mut all = vec![end.bind];
-    all.extend(prepared.iter().flat_map(|p| p.observed.iter().map(|o| o.address)));
-    all.extend(finished.iter().flat_map(|f| f.observed.iter().map(|o| o.address)));
+    all.extend(
+        prepared
+            .iter()
+            .flat_map(|p| p.observed.iter().map(|o| o.address)),
+    );
+    all.extend(
+        finished
+            .iter()
+            .flat_map(|f| f.observed.iter().map(|o| o.address)),
+    );
     all
 }
 

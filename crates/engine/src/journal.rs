@@ -14,9 +14,17 @@ use model::event::{Entry, Event};
 #[derive(Debug, thiserror::Error)]
 pub enum JournalError {
     #[error("cannot {action} the journal `{path}`")]
-    Io { action: &'static str, path: PathBuf, source: std::io::Error },
+    Io {
+        action: &'static str,
+        path: PathBuf,
+        source: std::io::Error,
+    },
     #[error("`{path}` line {line} is not a journal entry: {detail}")]
-    Corrupt { path: PathBuf, line: usize, detail: String },
+    Corrupt {
+        path: PathBuf,
+        line: usize,
+        detail: String,
+    },
 }
 
 #[derive(Debug)]
@@ -33,31 +41,63 @@ impl Journal {
             .append(true)
             .create_new(true)
             .open(path)
-            .map_err(|source| JournalError::Io { action: "create", path: path.into(), source })?;
-        Ok(Self { path: path.into(), file, next_seq: 0 })
+            .map_err(|source| JournalError::Io {
+                action: "create",
+                path: path.into(),
+                source,
+            })?;
+        Ok(Self {
+            path: path.into(),
+            file,
+            next_seq: 0,
+        })
     }
 
     /// An existing journal, ready to go on, and all of its entries.
     pub fn open(path: &Path) -> Result<(Self, Vec<Entry>), JournalError> {
-        let io = |action| move |source| JournalError::Io { action, path: path.into(), source };
+        let io = |action| {
+            move |source| JournalError::Io {
+                action,
+                path: path.into(),
+                source,
+            }
+        };
         let (entries, intact) = read_with_length(path)?;
-        let mut file = OpenOptions::new().write(true).open(path).map_err(io("open"))?;
+        let mut file = OpenOptions::new()
+            .write(true)
+            .open(path)
+            .map_err(io("open"))?;
         file.set_len(intact).map_err(io("repair"))?;
         file.seek(SeekFrom::End(0)).map_err(io("open"))?;
         let next_seq = entries.len() as u64;
-        Ok((Self { path: path.into(), file, next_seq }, entries))
+        Ok((
+            Self {
+                path: path.into(),
+                file,
+                next_seq,
+            },
+            entries,
+        ))
     }
 
     /// Writes and syncs one event.
     pub fn append(&mut self, at: Timestamp, event: Event) -> Result<Entry, JournalError> {
-        let entry = Entry { seq: self.next_seq, at, event };
+        let entry = Entry {
+            seq: self.next_seq,
+            at,
+            event,
+        };
         let mut line = serde_json::to_vec(&entry).map_err(|e| JournalError::Io {
             action: "encode for",
             path: self.path.clone(),
             source: e.into(),
         })?;
         line.push(b'\n');
-        let io = |source| JournalError::Io { action: "append to", path: self.path.clone(), source };
+        let io = |source| JournalError::Io {
+            action: "append to",
+            path: self.path.clone(),
+            source,
+        };
         self.file.write_all(&line).map_err(io)?;
         self.file.sync_data().map_err(io)?;
         self.next_seq += 1;
@@ -71,18 +111,29 @@ pub fn read(path: &Path) -> Result<Vec<Entry>, JournalError> {
 }
 
 fn read_with_length(path: &Path) -> Result<(Vec<Entry>, u64), JournalError> {
-    let text =
-        std::fs::read(path).map_err(|source| JournalError::Io { action: "read", path: path.into(), source })?;
+    let text = std::fs::read(path).map_err(|source| JournalError::Io {
+        action: "read",
+        path: path.into(),
+        source,
+    })?;
     let mut entries = Vec::new();
     let mut intact = 0;
     for (index, line) in text.split_inclusive(|byte| *byte == b'\n').enumerate() {
         if !line.ends_with(b"\n") {
             break; // torn: the write never finished, so nobody acted on it
         }
-        let corrupt = |detail: String| JournalError::Corrupt { path: path.into(), line: index + 1, detail };
+        let corrupt = |detail: String| JournalError::Corrupt {
+            path: path.into(),
+            line: index + 1,
+            detail,
+        };
         let entry: Entry = serde_json::from_slice(line).map_err(|e| corrupt(e.to_string()))?;
         if entry.seq != entries.len() as u64 {
-            return Err(corrupt(format!("entry {} where {} is due", entry.seq, entries.len())));
+            return Err(corrupt(format!(
+                "entry {} where {} is due",
+                entry.seq,
+                entries.len()
+            )));
         }
         entries.push(entry);
         intact += line.len() as u64;
@@ -95,7 +146,9 @@ mod tests {
     use super::*;
 
     fn finding(detail: &str) -> Event {
-        Event::Finding { detail: detail.into() }
+        Event::Finding {
+            detail: detail.into(),
+        }
     }
 
     #[test]
@@ -103,8 +156,12 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("journal.jsonl");
         let mut journal = Journal::create(&path).unwrap();
-        journal.append(Timestamp::UNIX_EPOCH, finding("one")).unwrap();
-        journal.append(Timestamp::UNIX_EPOCH, finding("two")).unwrap();
+        journal
+            .append(Timestamp::UNIX_EPOCH, finding("one"))
+            .unwrap();
+        journal
+            .append(Timestamp::UNIX_EPOCH, finding("two"))
+            .unwrap();
         let events: Vec<_> = read(&path).unwrap().into_iter().map(|e| e.event).collect();
         assert_eq!(events, [finding("one"), finding("two")]);
     }
@@ -113,14 +170,19 @@ mod tests {
     fn a_torn_last_line_is_cut_off_and_written_over() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("journal.jsonl");
-        Journal::create(&path).unwrap().append(Timestamp::UNIX_EPOCH, finding("one")).unwrap();
+        Journal::create(&path)
+            .unwrap()
+            .append(Timestamp::UNIX_EPOCH, finding("one"))
+            .unwrap();
         let mut text = std::fs::read(&path).unwrap();
         text.extend_from_slice(b"{\"seq\":1,\"at\":\"19");
         std::fs::write(&path, &text).unwrap();
 
         let (mut journal, entries) = Journal::open(&path).unwrap();
         assert_eq!(entries.len(), 1);
-        journal.append(Timestamp::UNIX_EPOCH, finding("two")).unwrap();
+        journal
+            .append(Timestamp::UNIX_EPOCH, finding("two"))
+            .unwrap();
         assert_eq!(read(&path).unwrap().len(), 2);
     }
 
@@ -129,11 +191,20 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("journal.jsonl");
         let mut journal = Journal::create(&path).unwrap();
-        journal.append(Timestamp::UNIX_EPOCH, finding("one")).unwrap();
-        journal.append(Timestamp::UNIX_EPOCH, finding("two")).unwrap();
-        let text = std::fs::read_to_string(&path).unwrap().replacen("finding", "fin\"ding", 1);
+        journal
+            .append(Timestamp::UNIX_EPOCH, finding("one"))
+            .unwrap();
+        journal
+            .append(Timestamp::UNIX_EPOCH, finding("two"))
+            .unwrap();
+        let text = std::fs::read_to_string(&path)
+            .unwrap()
+            .replacen("finding", "fin\"ding", 1);
         std::fs::write(&path, text).unwrap();
         let error = read(&path).unwrap_err().to_string();
-        assert!(error.contains("journal.jsonl` line 1 is not a journal entry"), "{error}");
+        assert!(
+            error.contains("journal.jsonl` line 1 is not a journal entry"),
+            "{error}"
+        );
     }
 }

@@ -1,1 +1,41 @@
-//! Placeholder, replaced in the next commit.
+//! The run: a plan goes in, a journal and a proof come out.
+//!
+//! [`plan::plan`] fixes what is to be judged; [`run`] does it. The engine sees an
+//! inventory, an SSH configuration and perhaps an [`Observer`]; whether the hosts
+//! are a twin's or rented ones it cannot tell.
+
+mod agent;
+mod attempt;
+mod deployment;
+mod driver;
+mod journal;
+mod live;
+mod markdown;
+mod observer;
+mod plan;
+mod proof;
+mod recorder;
+mod run_dir;
+mod settings;
+mod stack;
+mod steps;
+mod suite;
+mod tester;
+
+pub use driver::{Ended, RunError, run};
+pub use journal::{Journal, JournalError, read as read_journal};
+pub use observer::{Observer, ObserverError};
+pub use plan::{NotBuilt, Wish, plan};
+pub use recorder::{Progress, RecordError, Recorder, Sink};
+pub use run_dir::{RunDir, RunDirError};
+pub use settings::Settings;
+pub use stack::{StackError, StackPatch};
+
+/// An error with its causes, in a line.
+fn error_chain(error: &(dyn std::error::Error + 'static)) -> String {
+    let mut words: Vec<String> = std::iter::successors(Some(error), |e| e.source())
+        .map(ToString::to_string)
+        .collect();
+    words.dedup();
+    words.join(": ")
+}

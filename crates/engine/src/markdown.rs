@@ -3,7 +3,7 @@
 use std::fmt::Write;
 
 use jiff::SignedDuration;
-use model::attempt::{Matrix, ObservedPath};
+use model::attempt::Matrix;
 use model::proof::{CriterionResult, MatrixCell, Proof};
 use model::stats::Verdict;
 
@@ -29,8 +29,16 @@ macro_rules! line {
 
 fn header(out: &mut String, proof: &Proof) {
     line!(out, "# Test Proof: {}", proof.project);
-    line!(out, "## Date: {}", proof.started_at.strftime("%Y-%m-%d %H:%M:%S UTC"));
-    line!(out, "## Duration: {}", duration(proof.ended_at.duration_since(proof.started_at)));
+    line!(
+        out,
+        "## Date: {}",
+        proof.started_at.strftime("%Y-%m-%d %H:%M:%S UTC")
+    );
+    line!(
+        out,
+        "## Duration: {}",
+        duration(proof.ended_at.duration_since(proof.started_at))
+    );
     let state = &proof.state;
     line!(out, "## Result: {state} ({})", proof.verdict);
     line!(out);
@@ -39,7 +47,11 @@ fn header(out: &mut String, proof: &Proof) {
 }
 
 fn criteria(out: &mut String, proof: &Proof) {
-    let title = if proof.verdict == Verdict::Pass { "Success Criteria Met" } else { "Success Criteria" };
+    let title = if proof.verdict == Verdict::Pass {
+        "Success Criteria Met"
+    } else {
+        "Success Criteria"
+    };
     line!(out, "### {title}");
     for criterion in &proof.criteria {
         line!(out, "- {}", criterion_line(criterion));
@@ -81,14 +93,24 @@ fn findings(out: &mut String, proof: &Proof) {
 }
 
 fn failures(out: &mut String, proof: &Proof) {
-    let failed: Vec<_> = proof.matrix.iter().filter(|cell| cell.failure.is_some()).collect();
+    let failed: Vec<_> = proof
+        .matrix
+        .iter()
+        .filter(|cell| cell.failure.is_some())
+        .collect();
     if failed.is_empty() {
         return;
     }
     line!(out, "### Cells with failures");
     for cell in failed {
         let reason = cell.failure.as_deref().unwrap_or_default();
-        line!(out, "- {} ({} of {} succeeded): {reason}", cell.pair, cell.successes, cell.attempts);
+        line!(
+            out,
+            "- {} ({} of {} succeeded): {reason}",
+            cell.pair,
+            cell.successes,
+            cell.attempts
+        );
     }
     line!(out);
 }
@@ -99,14 +121,26 @@ fn evidence(out: &mut String, proof: &Proof, run_dir: &str) {
     if proof.evidence.logs.is_empty() {
         line!(out, "- Logs: not collected");
     } else {
-        line!(out, "- Logs: {run_dir}/logs/ ({} files)", proof.evidence.logs.len());
+        line!(
+            out,
+            "- Logs: {run_dir}/logs/ ({} files)",
+            proof.evidence.logs.len()
+        );
     }
     match &proof.evidence.metrics {
         Some(metrics) => line!(out, "- Metrics: {run_dir}/{metrics}"),
         None => line!(out, "- Metrics: not collected"),
     }
     let commits = &proof.evidence.fix_commits;
-    line!(out, "- Fix commits: {}", if commits.is_empty() { "none".to_owned() } else { commits.join(", ") });
+    line!(
+        out,
+        "- Fix commits: {}",
+        if commits.is_empty() {
+            "none".to_owned()
+        } else {
+            commits.join(", ")
+        }
+    );
     if let Some(wan) = proof.wan {
         line!(
             out,
@@ -117,8 +151,15 @@ fn evidence(out: &mut String, proof: &Proof, run_dir: &str) {
             wan.unasked_drops
         );
     }
-    let latency_attempts = proof.attempts.iter().filter(|a| a.start.matrix == Matrix::Stack).count();
-    line!(out, "- Attempts: {latency_attempts}, each with rungs, endpoints and counted bytes, in {run_dir}/proof.json");
+    let latency_attempts = proof
+        .attempts
+        .iter()
+        .filter(|a| a.start.matrix == Matrix::Stack)
+        .count();
+    line!(
+        out,
+        "- Attempts: {latency_attempts}, each with rungs, endpoints and counted bytes, in {run_dir}/proof.json"
+    );
     line!(
         out,
         "- Terms: {} bytes each way, {} s a rung, fresh ports and identities in every attempt (no cool-off needed)",
@@ -131,7 +172,10 @@ fn evidence(out: &mut String, proof: &Proof, run_dir: &str) {
 fn nodes(out: &mut String, proof: &Proof) {
     line!(out, "### Nodes Tested");
     line!(out);
-    line!(out, "| Node | Region | NAT as labelled | NAT as measured | Stack | Running digest |");
+    line!(
+        out,
+        "| Node | Region | NAT as labelled | NAT as measured | Stack | Running digest |"
+    );
     line!(out, "|---|---|---|---|---|---|");
     for node in &proof.nodes {
         line!(
@@ -142,7 +186,9 @@ fn nodes(out: &mut String, proof: &Proof) {
             node.nat.labelled,
             node.nat.measured,
             node.stack.as_deref().unwrap_or("–"),
-            node.digest.as_deref().map_or("–", |d| &d[..d.len().min(16)])
+            node.digest
+                .as_deref()
+                .map_or("–", |d| &d[..d.len().min(16)])
         );
     }
     for node in &proof.nodes {
@@ -156,19 +202,23 @@ fn nodes(out: &mut String, proof: &Proof) {
 fn matrix(out: &mut String, proof: &Proof) {
     line!(out, "### Connectivity Matrix");
     line!(out);
-    line!(out, "| From | To | Category | Predicted | Observed | Claimed | Plain UDP | Attempts | Connect |");
+    line!(
+        out,
+        "| From | To | Category | Predicted | Observed | Claimed | Plain UDP | Attempts | Connect |"
+    );
     line!(out, "|---|---|---|---|---|---|---|---|---|");
     for cell in &proof.matrix {
         line!(
             out,
-            "| {} | {} | {} | {} | {} | {:?} | {} | {} of {} | {} |",
+            "| {} | {} | {} | {} | {} | {} | {} | {} of {} | {} |",
             cell.pair.from,
             cell.pair.to,
             cell.category,
             cell.predicted,
-            observed(&cell.observed),
+            cell.observed,
             cell.claimed,
-            cell.reference.as_ref().map_or("–", observed),
+            cell.reference
+                .map_or_else(|| "–".to_owned(), |path| path.to_string()),
             cell.successes,
             cell.attempts,
             connect(cell)
@@ -178,27 +228,34 @@ fn matrix(out: &mut String, proof: &Proof) {
 }
 
 fn connect(cell: &MatrixCell) -> String {
-    cell.connect_ms.map_or_else(|| "–".into(), |ms| format!("{ms:.0} ms"))
-}
-
-fn observed(path: &ObservedPath) -> &'static str {
-    match path {
-        ObservedPath::Direct => "direct",
-        ObservedPath::Relayed => "relayed",
-        ObservedPath::None => "none",
-        ObservedPath::Unmeasured => "unmeasured",
-    }
+    cell.connect_ms
+        .map_or_else(|| "–".into(), |ms| format!("{ms:.0} ms"))
 }
 
 fn builds(out: &mut String, proof: &Proof) {
     line!(out, "### Builds");
     for build in &proof.builds {
-        line!(out, "- {} {} ({} bytes) by `{}`", build.binary, build.sha256, build.bytes, build.command);
+        line!(
+            out,
+            "- {} {} ({} bytes) by `{}`",
+            build.binary,
+            build.sha256,
+            build.bytes,
+            build.command
+        );
     }
     if let Some(stack) = &proof.plan.stack {
         let commit = stack.commit.as_deref().unwrap_or("no commit");
-        let dirty = stack.dirty_sha256.as_deref().map_or("clean".into(), |d| format!("uncommitted diff {d}"));
-        line!(out, "- {} from {}: {commit}, {dirty}", stack.name, stack.given);
+        let dirty = stack
+            .dirty_sha256
+            .as_deref()
+            .map_or("clean".into(), |d| format!("uncommitted diff {d}"));
+        line!(
+            out,
+            "- {} from {}: {commit}, {dirty}",
+            stack.name,
+            stack.given
+        );
     }
 }
 

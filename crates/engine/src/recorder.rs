@@ -23,11 +23,19 @@ pub enum RecordError {
 pub enum Progress {
     /// A line that the build printed.
     BuildLine(String),
-    Upload { node: NodeName, binary: String, sent: u64, total: u64 },
+    Upload {
+        node: NodeName,
+        binary: String,
+        sent: u64,
+        total: u64,
+    },
     /// What the current step is at, in words.
     Doing(String),
     /// How many attempts the current matrix has at least.
-    Planned { matrix: model::attempt::Matrix, attempts: usize },
+    Planned {
+        matrix: model::attempt::Matrix,
+        attempts: usize,
+    },
 }
 
 /// Watches a run. It cannot disturb it: whatever it does, the run goes on.
@@ -50,7 +58,10 @@ struct Inner {
 
 impl Recorder {
     pub fn new(journal: Journal, run: Run, sinks: Vec<Box<dyn Sink>>) -> Self {
-        Self { inner: Arc::new(Mutex::new(Inner { run, journal })), sinks: Arc::new(sinks) }
+        Self {
+            inner: Arc::new(Mutex::new(Inner { run, journal })),
+            sinks: Arc::new(sinks),
+        }
     }
 
     /// Applies, appends, tells: in this order, so that nothing is acted on that
@@ -80,6 +91,8 @@ impl Recorder {
     fn lock(&self) -> MutexGuard<'_, Inner> {
         // A panic while holding the lock left the run as the journal has it or
         // one checked event ahead; going on is what lets the run end properly.
-        self.inner.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
+        self.inner
+            .lock()
+            .unwrap_or_else(std::sync::PoisonError::into_inner)
     }
 }

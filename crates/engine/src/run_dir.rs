@@ -24,7 +24,12 @@ impl RunDir {
         let parent = state_dir.join(project);
         std::fs::create_dir_all(&parent).map_err(failed("create", &parent))?;
         let path = fresh_name(&parent, now);
-        for dir in [path.clone(), path.join("logs"), path.join("metrics"), path.join("captures")] {
+        for dir in [
+            path.clone(),
+            path.join("logs"),
+            path.join("metrics"),
+            path.join("captures"),
+        ] {
             std::fs::create_dir(&dir).map_err(failed("create", &dir))?;
         }
         let run = Self { path };
@@ -82,7 +87,13 @@ fn symlink(target: &Path, link: &Path) -> io::Result<()> {
 fn fresh_name(parent: &Path, now: Timestamp) -> PathBuf {
     let name = file_time(now);
     (1..)
-        .map(|n| if n == 1 { parent.join(&name) } else { parent.join(format!("{name}-{n}")) })
+        .map(|n| {
+            if n == 1 {
+                parent.join(&name)
+            } else {
+                parent.join(format!("{name}-{n}"))
+            }
+        })
         .find(|path| !path.exists())
         .unwrap_or_else(|| parent.join(&name))
 }
@@ -94,7 +105,11 @@ pub fn file_time(at: Timestamp) -> String {
 
 fn failed(action: &'static str, path: &Path) -> impl FnOnce(io::Error) -> RunDirError {
     let path = path.to_owned();
-    move |source| RunDirError { action, path, source }
+    move |source| RunDirError {
+        action,
+        path,
+        source,
+    }
 }
 
 #[cfg(test)]

@@ -90,7 +90,7 @@ pub enum Outcome {
 }
 
 /// The path that counted packets took.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum ObservedPath {
     Direct,
@@ -100,6 +100,17 @@ pub enum ObservedPath {
     None,
     /// Nobody counted; not the same as none.
     Unmeasured,
+}
+
+impl std::fmt::Display for ObservedPath {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.pad(match self {
+            Self::Direct => "direct",
+            Self::Relayed => "relayed",
+            Self::None => "none",
+            Self::Unmeasured => "unmeasured",
+        })
+    }
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]

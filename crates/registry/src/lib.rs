@@ -8,6 +8,7 @@
 mod api;
 mod auth;
 pub mod certify;
+pub mod client;
 mod error;
 mod fields;
 pub mod peers;

@@ -29,6 +29,8 @@ enum Command {
     Certify(Certify),
     /// Make a random token, unless there is one
     Token(MakeToken),
+    /// Print what a registry answers, for scripts on its host
+    Get(Get),
 }
 
 #[derive(Debug, Args)]
@@ -73,11 +75,23 @@ struct MakeToken {
     out: PathBuf,
 }
 
+#[derive(Debug, Args)]
+struct Get {
+    /// `/api/peers`, `/api/metrics`, `/health`
+    path: String,
+    #[arg(long, value_name = "https://HOST:PORT")]
+    url: String,
+    /// The certificate (PEM) that the registry must show or be signed by
+    #[arg(long, value_name = "FILE")]
+    ca: Option<PathBuf>,
+}
+
 fn main() -> ExitCode {
     let done = match Cli::parse().command {
         Command::Serve(args) => serve(args),
         Command::Certify(args) => certify(args),
         Command::Token(args) => token(&args),
+        Command::Get(args) => get(&args),
     };
     match done {
         Ok(()) => ExitCode::SUCCESS,
@@ -152,5 +166,11 @@ fn token(args: &MakeToken) -> Result<(), Box<dyn Error>> {
         "kept"
     };
     println!("{done} {}", args.out.display());
+    Ok(())
+}
+
+fn get(args: &Get) -> Result<(), Box<dyn Error>> {
+    let body = registry::client::get(&args.url, &args.path, args.ca.as_deref())?;
+    println!("{body}");
     Ok(())
 }

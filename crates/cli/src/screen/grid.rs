@@ -3,8 +3,9 @@
 use std::collections::BTreeMap;
 
 use model::attempt::{Attempt, Counted, Pair};
+use model::event::Plan;
 use model::inventory::NodeName;
-use model::nat::theory::Category;
+use model::nat::Behaviour;
 
 use super::paint::{Paint, Style};
 
@@ -59,17 +60,33 @@ pub struct Grid {
 }
 
 impl Grid {
+    /// Of the tested nodes of a plan, without any attempt.
+    pub fn of_plan(plan: &Plan) -> Self {
+        let tested = plan.nodes.iter().filter(|n| n.tested);
+        Self::new(tested.map(|n| (n.name.clone(), nat_word(n.nat))).collect())
+    }
+
     /// `nodes`: the tested ones, in order, each with its NAT in a word or two.
-    pub fn new(nodes: Vec<(NodeName, String)>) -> Self {
-        Self { nodes, cells: BTreeMap::new() }
+    fn new(nodes: Vec<(NodeName, String)>) -> Self {
+        Self {
+            nodes,
+            cells: BTreeMap::new(),
+        }
     }
 
     pub fn add(&mut self, attempt: &Attempt) {
-        self.cells.entry(attempt.start.cell.pair.clone()).or_insert_with(|| Glyph::of(attempt));
+        self.cells
+            .entry(attempt.start.cell.pair.clone())
+            .or_insert_with(|| Glyph::of(attempt));
     }
 
     pub fn render(&self, paint: Paint) -> String {
-        let width = self.nodes.iter().map(|(name, _)| name.as_str().len()).max().unwrap_or(0);
+        let width = self
+            .nodes
+            .iter()
+            .map(|(name, _)| name.as_str().len())
+            .max()
+            .unwrap_or(0);
         let numbers: Vec<String> = (1..=self.nodes.len()).map(|n| n.to_string()).collect();
         let column = numbers.last().map_or(1, String::len) + 2;
         let mut out = format!("  {:width$}     ", "caller ↓  callee →");
@@ -96,14 +113,18 @@ impl Grid {
         if from == to {
             return format!("{padding} ");
         }
-        let pair = Pair { from: from.clone(), to: to.clone() };
+        let pair = Pair {
+            from: from.clone(),
+            to: to.clone(),
+        };
         let glyph = self.cells.get(&pair).copied().unwrap_or(Glyph::Open);
         format!("{padding}{}", paint.text(glyph.style(), glyph.sign()))
     }
 }
 
 fn legend(paint: Paint) -> String {
-    let entry = |glyph: Glyph, word: &str| format!("{} {word}", paint.text(glyph.style(), glyph.sign()));
+    let entry =
+        |glyph: Glyph, word: &str| format!("{} {word}", paint.text(glyph.style(), glyph.sign()));
     format!(
         "  {}   {}   {}   {}\n",
         entry(Glyph::Direct, "direct"),
@@ -113,11 +134,12 @@ fn legend(paint: Paint) -> String {
     )
 }
 
-/// `direct`, `nat traversed`, `relay`.
-pub fn category_word(category: Category) -> &'static str {
-    match category {
-        Category::Direct => "direct",
-        Category::NatTraversed => "nat_traversed",
-        Category::Relay => "relay",
+/// `public`, `Full Cone`, `ADM/EIF`.
+pub fn nat_word(nat: Option<Behaviour>) -> String {
+    match nat {
+        None => "public".into(),
+        Some(behaviour) => behaviour
+            .classic_name()
+            .map_or_else(|| behaviour.to_string(), str::to_owned),
     }
 }

@@ -24,7 +24,11 @@ impl Paint {
     /// For standard output as it is now. `NO_COLOR` with any value turns colour off.
     pub fn detect() -> Self {
         let wanted = std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty());
-        if wanted && std::io::stdout().is_terminal() { Self::Colour } else { Self::Plain }
+        if wanted && std::io::stdout().is_terminal() {
+            Self::Colour
+        } else {
+            Self::Plain
+        }
     }
 
     pub fn text(self, style: Style, text: &str) -> String {

@@ -2,8 +2,9 @@
 
 use std::fmt::Write;
 
-use model::attempt::Matrix;
-use model::proof::{CriterionResult, Proof};
+use model::attempt::{Matrix, ObservedPath};
+use model::event::StopCause;
+use model::proof::{CriterionResult, MatrixCell, Proof};
 use model::stats::Verdict;
 
 use super::grid::Grid;
@@ -12,9 +13,9 @@ use super::paint::{Paint, Style};
 /// How many failing cells are named before the rest is counted.
 const WORST_CELLS: usize = 6;
 
-pub fn render(proof: &Proof, proof_file: &str, paint: Paint) -> String {
+pub fn render(proof: &Proof, proof_file: &str, stopped: Option<StopCause>, paint: Paint) -> String {
     let mut out = String::new();
-    if !proof.matrix.is_empty() {
+    if !was_shown_in_full(proof) {
         out.push_str(&grid(proof).render(paint));
         out.push('\n');
     }
@@ -25,29 +26,43 @@ pub fn render(proof: &Proof, proof_file: &str, paint: Paint) -> String {
     for finding in &proof.findings {
         let _ = writeln!(out, "  {} {finding}", paint.text(Style::Warn, "finding"));
     }
-    let _ = writeln!(out, "\n  {}  {}", verdict_word(proof.verdict, paint), proof.summary);
+    let _ = writeln!(
+        out,
+        "\n  {}  {}",
+        verdict_word(proof.verdict, paint),
+        proof.summary
+    );
     let _ = writeln!(out, "  proof  {proof_file}");
-    let _ = writeln!(out, "  next   {}", next_step(proof));
+    let _ = writeln!(out, "  next   {}", next_step(proof, stopped));
     out
 }
 
+/// The live screen shows the matrix once every cell was tried; one that was not
+/// finished is shown here, as far as it came.
+fn was_shown_in_full(proof: &Proof) -> bool {
+    let tried = |cell: &&MatrixCell| cell.observed != ObservedPath::Unmeasured || cell.attempts > 0;
+    let any = proof
+        .attempts
+        .iter()
+        .any(|a| a.start.matrix == Matrix::Stack);
+    !any || proof.matrix.iter().filter(tried).count() == proof.matrix.len()
+}
+
 fn grid(proof: &Proof) -> Grid {
-    let tested = proof.plan.nodes.iter().filter(|n| n.tested);
-    let mut grid = Grid::new(tested.map(|n| (n.name.clone(), nat_word(n.nat))).collect());
-    let last_test = proof.attempts.iter().filter(|a| a.start.matrix == Matrix::Stack);
-    let newest = last_test.clone().map(|a| (a.start.cycle, a.start.pass)).max().unwrap_or_default();
+    let mut grid = Grid::of_plan(&proof.plan);
+    let last_test = proof
+        .attempts
+        .iter()
+        .filter(|a| a.start.matrix == Matrix::Stack);
+    let newest = last_test
+        .clone()
+        .map(|a| (a.start.cycle, a.start.pass))
+        .max()
+        .unwrap_or_default();
     for attempt in last_test.filter(|a| (a.start.cycle, a.start.pass) == newest) {
         grid.add(attempt);
     }
     grid
-}
-
-/// `public`, `Full Cone`, `ADM/EIF`.
-pub fn nat_word(nat: Option<model::nat::Behaviour>) -> String {
-    match nat {
-        None => "public".into(),
-        Some(behaviour) => behaviour.classic_name().map_or_else(|| behaviour.to_string(), str::to_owned),
-    }
 }
 
 /// `✓ direct          72/72   100.0%  [95.0, 100.0]  target 99 − 4   PASS`
@@ -76,11 +91,19 @@ pub fn criterion_line(c: &CriterionResult, paint: Paint) -> String {
 }
 
 fn reason_line(c: &CriterionResult, paint: Paint) -> String {
-    if c.verdict == Verdict::Pass { String::new() } else { format!("      {}\n", paint.text(Style::Dim, &c.reason)) }
+    if c.verdict == Verdict::Pass {
+        String::new()
+    } else {
+        format!("      {}\n", paint.text(Style::Dim, &c.reason))
+    }
 }
 
 fn worst_cells(out: &mut String, proof: &Proof, paint: Paint) {
-    let mut failing: Vec<_> = proof.matrix.iter().filter(|cell| cell.failure.is_some()).collect();
+    let mut failing: Vec<_> = proof
+        .matrix
+        .iter()
+        .filter(|cell| cell.failure.is_some())
+        .collect();
     if failing.is_empty() {
         return;
     }
@@ -98,7 +121,11 @@ fn worst_cells(out: &mut String, proof: &Proof, paint: Paint) {
         );
     }
     if failing.len() > WORST_CELLS {
-        let _ = writeln!(out, "  … and {} more, in the proof", failing.len() - WORST_CELLS);
+        let _ = writeln!(
+            out,
+            "  … and {} more, in the proof",
+            failing.len() - WORST_CELLS
+        );
     }
 }
 
@@ -115,12 +142,19 @@ fn verdict_word(verdict: Verdict, paint: Paint) -> String {
     paint.text(style, &verdict.to_string())
 }
 
-fn next_step(proof: &Proof) -> String {
+fn next_step(proof: &Proof, stopped: Option<StopCause>) -> String {
     let project = &proof.project;
-    match proof.verdict {
-        Verdict::Pass => format!("`vps-test logs {project}` shows what the nodes logged"),
-        Verdict::Fail => format!("read the worst cells in the proof, mend, and `vps-test start {project} …` again"),
-        Verdict::Inconclusive => {
+    match (stopped, proof.verdict) {
+        (Some(StopCause::Infrastructure), _) => "mend what is named above, and start again: nothing was learnt about the stack".into(),
+        (Some(StopCause::Requested), _) => "start again when you are ready; what was measured is in the proof".into(),
+        (_, Verdict::Pass) if proof.plan.soak_seconds.is_empty() => {
+            "start again without `--soak 0` to see it hold after one hour and after six".into()
+        }
+        (_, Verdict::Pass) => "keep the proof: every number in it can be worked out again from the journal beside it".into(),
+        (_, Verdict::Fail) => {
+            format!("the proof has every rung of every attempt, logs/ what the nodes said; mend, and start {project} again")
+        }
+        (_, Verdict::Inconclusive) => {
             "more attempts would settle it: raise tests.connectivity.budget, or mend the infrastructure named above".into()
         }
     }

@@ -54,7 +54,9 @@ impl MatrixRun<'_> {
                 running.push(self.attempt(cell, position, running.len() as u32 + 1));
                 position += 1;
             }
-            let Some(attempt) = running.next().await else { return Ok(ended) };
+            let Some(attempt) = running.next().await else {
+                return Ok(ended);
+            };
             let attempt: Attempt = attempt?;
             for node in [&attempt.start.cell.pair.from, &attempt.start.cell.pair.to] {
                 if let Some(count) = busy.get_mut(node) {
@@ -66,13 +68,25 @@ impl MatrixRun<'_> {
     }
 
     /// The first cell, in order, whose two nodes both have room.
-    fn take_next(&self, waiting: &mut VecDeque<Cell>, busy: &HashMap<NodeName, usize>) -> Option<Cell> {
-        let has_room = |node: &NodeName| busy.get(node).copied().unwrap_or(0) < self.limits.per_node;
-        let index = waiting.iter().position(|cell| has_room(&cell.pair.from) && has_room(&cell.pair.to))?;
+    fn take_next(
+        &self,
+        waiting: &mut VecDeque<Cell>,
+        busy: &HashMap<NodeName, usize>,
+    ) -> Option<Cell> {
+        let has_room =
+            |node: &NodeName| busy.get(node).copied().unwrap_or(0) < self.limits.per_node;
+        let index = waiting
+            .iter()
+            .position(|cell| has_room(&cell.pair.from) && has_room(&cell.pair.to))?;
         waiting.remove(index)
     }
 
-    async fn attempt(&self, cell: Cell, position: u32, at_once: u32) -> Result<Attempt, RecordError> {
+    async fn attempt(
+        &self,
+        cell: Cell,
+        position: u32,
+        at_once: u32,
+    ) -> Result<Attempt, RecordError> {
         let start = AttemptStart {
             id: self.id(position),
             matrix: self.matrix,
@@ -86,15 +100,26 @@ impl MatrixRun<'_> {
             Ok((caller, callee)) => drive(self.terms, start, caller, callee, at_once).await,
             Err(detail) => never_began(start, detail, at_once),
         };
-        self.recorder.record(Event::AttemptFinished(Box::new(attempt.clone())))?;
+        self.recorder
+            .record(Event::AttemptFinished(Box::new(attempt.clone())))?;
         Ok(attempt)
     }
 
-    async fn ends(&self, cell: &Cell) -> Result<(crate::attempt::End, crate::attempt::End), String> {
-        let tester = |node: &NodeName| self.testers.get(node).ok_or_else(|| format!("no tester runs on {node}"));
+    async fn ends(
+        &self,
+        cell: &Cell,
+    ) -> Result<(crate::attempt::End, crate::attempt::End), String> {
+        let tester = |node: &NodeName| {
+            self.testers
+                .get(node)
+                .ok_or_else(|| format!("no tester runs on {node}"))
+        };
         let (from, to) = (tester(&cell.pair.from)?, tester(&cell.pair.to)?);
         let (caller, callee) = tokio::join!(from.end(), to.end());
-        Ok((caller.map_err(|e| e.to_string())?, callee.map_err(|e| e.to_string())?))
+        Ok((
+            caller.map_err(|e| e.to_string())?,
+            callee.map_err(|e| e.to_string())?,
+        ))
     }
 
     fn id(&self, position: u32) -> AttemptId {
@@ -102,15 +127,25 @@ impl MatrixRun<'_> {
             Matrix::Reference => "reference",
             Matrix::Stack => "stack",
         };
-        AttemptId(format!("{matrix}-{}.{}-{position:04}", self.cycle, self.pass))
+        AttemptId(format!(
+            "{matrix}-{}.{}-{position:04}",
+            self.cycle, self.pass
+        ))
     }
 
     /// A TEST that is run again after an interruption goes on counting.
     fn positions_used(&self) -> u32 {
         self.recorder.with(|run| {
-            let ours = |s: &AttemptStart| (s.matrix, s.cycle, s.pass) == (self.matrix, self.cycle, self.pass);
+            let ours = |s: &AttemptStart| {
+                (s.matrix, s.cycle, s.pass) == (self.matrix, self.cycle, self.pass)
+            };
             let finished = run.attempts.iter().map(|a| &a.start);
-            finished.chain(run.in_flight.values()).filter(|s| ours(s)).map(|s| s.position + 1).max().unwrap_or(0)
+            finished
+                .chain(run.in_flight.values())
+                .filter(|s| ours(s))
+                .map(|s| s.position + 1)
+                .max()
+                .unwrap_or(0)
         })
     }
 }

@@ -4,7 +4,7 @@ mod interview;
 mod read;
 
 pub use interview::{Choice, CriteriaMode, Focus, ProofMode, UnknownChoice};
-pub use read::{ConfigFile, read};
+pub use read::{ConfigFile, node_by_any_name, read};
 
 use std::collections::BTreeMap;
 use std::time::Duration;

@@ -96,6 +96,17 @@ pub enum Role {
     Test,
 }
 
+impl fmt::Display for Role {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(match self {
+            Self::Registry => "registry",
+            Self::Bootstrap => "bootstrap",
+            Self::Nat => "nat",
+            Self::Test => "test",
+        })
+    }
+}
+
 /// The NAT that a node's tested services sit behind, and what the inventory says of it.
 #[derive(Debug, Clone, PartialEq)]
 pub struct NodeNat {

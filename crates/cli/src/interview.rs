@@ -1,0 +1,117 @@
+//! What is to be tested, how it is judged, what is to be kept: from the command
+//! line where it says so, else asked.
+
+use std::io::{BufRead, IsTerminal, Write};
+
+use miette::IntoDiagnostic;
+use model::config::{Choice, Config, CriteriaMode, Focus, ProofMode, UnknownChoice};
+
+/// The four words of `start`, as far as they were given.
+#[derive(Debug, Default, clap::Args)]
+pub struct Words {
+    /// What is tested: ant-quic, or another project of the config
+    pub project: Option<String>,
+    /// connectivity, nat-traversal, gossip, throughput or full-suite
+    pub focus: Option<String>,
+    /// all-pass, threshold, improvement or custom
+    pub criteria: Option<String>,
+    /// logs, metrics, manual-verify or all-evidence
+    pub proof: Option<String>,
+}
+
+pub struct Answers {
+    pub project: String,
+    pub focus: Focus,
+    pub criteria: CriteriaMode,
+    pub proof: ProofMode,
+}
+
+impl Answers {
+    pub fn gather(words: &Words, config: &Config) -> miette::Result<Self> {
+        Ok(Self {
+            project: project(words.project.as_deref(), config)?,
+            focus: choice(
+                words.focus.as_deref(),
+                "What specific functionality are you testing?",
+            )?,
+            criteria: choice(words.criteria.as_deref(), "What result indicates success?")?,
+            proof: choice(words.proof.as_deref(), "How should success be proven?")?,
+        })
+    }
+}
+
+fn project(given: Option<&str>, config: &Config) -> miette::Result<String> {
+    let projects = config.projects();
+    let word = match given {
+        Some(word) => word.to_owned(),
+        None => {
+            let list: Vec<(&str, &str)> = projects.iter().map(|name| (*name, "")).collect();
+            ask("project", "Which project are you testing?", &list)?
+        }
+    };
+    match config.module_of(&word) {
+        Some(_) => Ok(word),
+        None => Err(UnknownChoice::new("project", &word, projects.into_iter()).into()),
+    }
+}
+
+fn choice<T: Choice>(given: Option<&str>, question: &str) -> miette::Result<T> {
+    let word = match given {
+        Some(word) => word.to_owned(),
+        None => {
+            let list: Vec<(&str, &str)> = T::ALL
+                .iter()
+                .map(|(_, word, means)| (*word, *means))
+                .collect();
+            ask(T::WHAT, question, &list)?
+        }
+    };
+    Ok(T::parse(&word)?)
+}
+
+/// One question; the answer is a number or a word of the list.
+fn ask(what: &str, question: &str, list: &[(&str, &str)]) -> miette::Result<String> {
+    let words: Vec<&str> = list.iter().map(|(word, _)| *word).collect();
+    if !std::io::stdin().is_terminal() {
+        let help = format!("it is one of {}", words.join(", "));
+        return Err(miette::miette!(
+            help = help,
+            "which {what}? the command line names none"
+        ));
+    }
+    println!("{question}");
+    for (number, (word, means)) in list.iter().enumerate() {
+        println!("  {} {word:<14} {means}", number + 1);
+    }
+    let answer = read_line(&format!("{what}: "))?;
+    let by_number = answer
+        .parse::<usize>()
+        .ok()
+        .and_then(|n| words.get(n.checked_sub(1)?));
+    Ok(by_number.map_or(answer.clone(), |word| (*word).to_owned()))
+}
+
+/// Whether to go on with what was shown.
+pub fn confirm() -> miette::Result<bool> {
+    if !std::io::stdin().is_terminal() {
+        miette::bail!(
+            help = "--yes goes on without asking",
+            "nobody is there to confirm the plan"
+        );
+    }
+    Ok(matches!(
+        read_line("Ready to proceed? [y/N] ")?.as_str(),
+        "y" | "yes" | "proceed"
+    ))
+}
+
+fn read_line(prompt: &str) -> miette::Result<String> {
+    print!("{prompt}");
+    std::io::stdout().flush().into_diagnostic()?;
+    let mut line = String::new();
+    std::io::stdin()
+        .lock()
+        .read_line(&mut line)
+        .into_diagnostic()?;
+    Ok(line.trim().to_owned())
+}

@@ -1,0 +1,125 @@
+//! The twin as something to run on.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use engine::{Observer, ObserverError};
+use fleet::Reach;
+use lab::{LabError, Twin, UpOptions};
+use model::flow::FlowCount;
+use model::inventory::Fleet;
+use model::proof::WanReport;
+
+use crate::ground::Standing;
+use crate::inventory_file;
+
+/// Hosts of this machine answer at once or not at all.
+const CONNECT: Duration = Duration::from_secs(10);
+
+/// The twin that is up under a name, or the one that will be booted.
+pub struct Choice {
+    pub name: String,
+    pub fleet: Fleet,
+    inventory: String,
+    pub is_up: bool,
+}
+
+impl Choice {
+    /// A twin that is up keeps the fleet that it was booted with.
+    pub fn of(name: &str, configured: Option<PathBuf>) -> miette::Result<Self> {
+        match Twin::open(name) {
+            Ok(twin) => Ok(Self {
+                name: name.into(),
+                fleet: twin.fleet().clone(),
+                inventory: String::new(),
+                is_up: true,
+            }),
+            Err(LabError::NotUp { .. }) => {
+                let file = inventory_file::find(configured)?;
+                let inventory = inventory_file::text(&file)?;
+                let fleet = model::inventory::read(&file.display().to_string(), &inventory)?;
+                Ok(Self {
+                    name: name.into(),
+                    fleet,
+                    inventory,
+                    is_up: false,
+                })
+            }
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    pub fn stand(self, keep: bool, mut say: impl FnMut(String)) -> miette::Result<Standing> {
+        let (twin, until_dropped) = if self.is_up {
+            (Twin::open(&self.name)?, None)
+        } else {
+            let began = Instant::now();
+            let options = UpOptions {
+                name: &self.name,
+                inventory: &self.inventory,
+            };
+            let twin = Twin::up(&options, |_| {})?;
+            let hosts = twin.fleet().nodes.len();
+            say(format!(
+                "twin `{}` booted, {hosts} hosts in {:.1} s",
+                self.name,
+                began.elapsed().as_secs_f64()
+            ));
+            (twin, (!keep).then(|| UntilDropped(self.name.clone())))
+        };
+        Ok(Standing {
+            fleet: twin.relocated(),
+            reach: Reach {
+                ssh_config: Some(twin.ssh_config()),
+                connect_timeout: CONNECT,
+            },
+            observer: Some(Arc::new(Wan(twin))),
+            _twin: until_dropped,
+        })
+    }
+}
+
+/// Takes the twin down with it.
+pub struct UntilDropped(String);
+
+impl Drop for UntilDropped {
+    fn drop(&mut self) {
+        if let Err(error) = Twin::down(&self.0) {
+            eprintln!("{:?}", miette::Report::new(error));
+        }
+    }
+}
+
+/// The emulated internet sees every packet.
+struct Wan(Twin);
+
+#[async_trait::async_trait]
+impl Observer for Wan {
+    async fn flows(&self, touching: &[SocketAddr]) -> Result<Vec<FlowCount>, ObserverError> {
+        let (twin, touching) = (self.0.clone(), touching.to_vec());
+        blocking(move || twin.flows(&touching)).await
+    }
+
+    async fn wan(&self) -> Result<Option<WanReport>, ObserverError> {
+        let twin = self.0.clone();
+        let status = blocking(move || twin.status()).await?;
+        Ok(Some(WanReport {
+            packets: status.wan.delivered,
+            lateness_p50_ms: status.lateness.p50_ms,
+            lateness_p99_ms: status.lateness.p99_ms,
+            unasked_drops: status.wan.unasked,
+        }))
+    }
+}
+
+/// The control socket answers in its own time; the run goes on meanwhile.
+async fn blocking<T: Send + 'static>(
+    ask: impl FnOnce() -> Result<T, LabError> + Send + 'static,
+) -> Result<T, ObserverError> {
+    let answer = tokio::task::spawn_blocking(ask)
+        .await
+        .map_err(|e| ObserverError(e.to_string()))?;
+    answer.map_err(|e| ObserverError(e.to_string()))
+}

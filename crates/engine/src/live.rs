@@ -1,0 +1,37 @@
+//! What a run holds open: sessions, binaries, testers. The steps fill it; none of
+//! it is journalled, and all of it can be had again.
+
+use std::collections::{BTreeMap, HashMap};
+use std::sync::Arc;
+
+use fleet::{Artifact, Host};
+use model::inventory::NodeName;
+
+use crate::tester::Tester;
+
+#[derive(Default)]
+pub struct Live {
+    pub hosts: BTreeMap<NodeName, Arc<Host>>,
+    pub binaries: Option<Binaries>,
+    pub testers: Option<Testers>,
+}
+
+/// What BUILD_LOCAL makes.
+#[derive(Debug, Clone)]
+pub struct Binaries {
+    /// The stack under test behind the agent protocol.
+    pub tester: Artifact,
+    /// Plain UDP: reference and prober.
+    pub reference: Artifact,
+    pub registry: Artifact,
+}
+
+/// What DEPLOY leaves running.
+#[derive(Default)]
+pub struct Testers {
+    pub stack: HashMap<NodeName, Tester>,
+    pub reference: HashMap<NodeName, Tester>,
+    pub stack_coordinators: Vec<std::net::SocketAddr>,
+    /// Each serves this port and the next one.
+    pub reference_coordinators: Vec<std::net::SocketAddr>,
+}

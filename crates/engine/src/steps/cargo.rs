@@ -1,0 +1,285 @@
+//! Running the config's build command.
+
+use std::collections::HashMap;
+use std::path::{Path, PathBuf};
+use std::process::Stdio;
+
+use serde::Deserialize;
+use tokio::io::{AsyncBufReadExt, AsyncRead, BufReader};
+use tokio::process::Command;
+
+use crate::recorder::{Progress, Recorder};
+use crate::settings::Settings;
+use crate::stack::StackPatch;
+
+pub enum BuildError {
+    /// The compiler said no: the code's fault.
+    DoesNotBuild(String),
+    /// The compiler could not even be asked.
+    Infrastructure(String),
+}
+
+/// How many of the last lines a failed build is reported with.
+const LAST_LINES: usize = 40;
+
+pub struct Cargo<'a> {
+    settings: &'a Settings,
+    recorder: &'a Recorder,
+    words: Vec<String>,
+}
+
+impl<'a> Cargo<'a> {
+    pub fn new(settings: &'a Settings, recorder: &'a Recorder) -> Self {
+        let words = shell_words::split(&settings.config.build.command).unwrap_or_default();
+        Self {
+            settings,
+            recorder,
+            words: native_where_cross_is_not_needed(words),
+        }
+    }
+
+    /// The command as one would type it.
+    pub fn shown(&self, packages: &[String]) -> String {
+        shell_words::join(self.argv(packages))
+    }
+
+    /// Builds, and returns where each executable is as far as cargo says so.
+    pub async fn build(&self, packages: &[String]) -> Result<HashMap<String, PathBuf>, BuildError> {
+        let _lock_file = self
+            .settings
+            .stack
+            .as_ref()
+            .map(|_| KeptFile::new(&self.settings.workspace.join("Cargo.lock")));
+        if let Some(patch) = &self.settings.stack {
+            self.choose_version(patch).await?;
+        }
+        let mut argv = self.argv(packages);
+        if self.is_cargo() {
+            argv.push("--message-format=json-render-diagnostics".into());
+        }
+        let said = self.run(&argv).await?;
+        self.check_patch_used(&said.stderr)?;
+        Ok(executables(&said.stdout))
+    }
+
+    fn argv(&self, packages: &[String]) -> Vec<String> {
+        let mut argv = self.words.clone();
+        if self.is_cargo() {
+            argv.extend(
+                packages
+                    .iter()
+                    .flat_map(|name| ["-p".to_owned(), name.clone()]),
+            );
+            argv.extend(
+                self.settings
+                    .stack
+                    .iter()
+                    .flat_map(StackPatch::cargo_arguments),
+            );
+        }
+        argv
+    }
+
+    fn is_cargo(&self) -> bool {
+        self.words.first().is_some_and(|word| word == "cargo")
+    }
+
+    async fn choose_version(&self, patch: &StackPatch) -> Result<(), BuildError> {
+        let Some(version) = patch.version() else {
+            return Ok(());
+        };
+        let argv = ["cargo", "update", "-p", &patch.name, "--precise", version].map(str::to_owned);
+        self.run(&argv).await.map(drop)
+    }
+
+    /// cargo only warns when the tree's version does not fit the requirement.
+    fn check_patch_used(&self, stderr: &[String]) -> Result<(), BuildError> {
+        let unused = stderr
+            .iter()
+            .find(|line| line.contains("was not used in the crate graph"));
+        match unused {
+            None => Ok(()),
+            Some(line) => Err(BuildError::DoesNotBuild(format!(
+                "--stack changed nothing: {}; the tester's Cargo.toml asks for another version",
+                line.trim()
+            ))),
+        }
+    }
+
+    async fn run(&self, argv: &[String]) -> Result<Said, BuildError> {
+        let shown = shell_words::join(argv);
+        let cannot = |detail: String| {
+            BuildError::Infrastructure(format!(
+                "cannot run `{shown}` in `{}`: {detail}",
+                self.settings.workspace.display()
+            ))
+        };
+        let program = argv
+            .first()
+            .ok_or_else(|| cannot("build.command is empty".into()))?;
+        let mut child = Command::new(program)
+            .args(&argv[1..])
+            .current_dir(&self.settings.workspace)
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .kill_on_drop(true)
+            .spawn()
+            .map_err(|e| cannot(e.to_string()))?;
+        let (stdout, stderr) = (child.stdout.take(), child.stderr.take());
+        let (stdout, stderr) =
+            tokio::join!(lines(stdout, |_| {}), lines(stderr, |line| self.tell(line)));
+        let status = child.wait().await.map_err(|e| cannot(e.to_string()))?;
+        if status.success() {
+            return Ok(Said { stdout, stderr });
+        }
+        let last = stderr.len().saturating_sub(LAST_LINES);
+        Err(BuildError::DoesNotBuild(format!(
+            "`{shown}` failed, {status}:\n{}",
+            stderr[last..].join("\n")
+        )))
+    }
+
+    fn tell(&self, line: &str) {
+        self.recorder
+            .progress(&Progress::BuildLine(line.to_owned()));
+    }
+}
+
+struct Said {
+    stdout: Vec<String>,
+    stderr: Vec<String>,
+}
+
+async fn lines(from: Option<impl AsyncRead + Unpin>, each: impl Fn(&str)) -> Vec<String> {
+    let mut all = Vec::new();
+    let Some(from) = from else { return all };
+    let mut reader = BufReader::new(from).lines();
+    while let Ok(Some(line)) = reader.next_line().await {
+        each(&line);
+        all.push(line);
+    }
+    all
+}
+
+/// Binary name and path, out of cargo's JSON messages.
+fn executables(stdout: &[String]) -> HashMap<String, PathBuf> {
+    #[derive(Deserialize)]
+    struct Message {
+        executable: Option<PathBuf>,
+    }
+    let paths = stdout
+        .iter()
+        .filter_map(|line| serde_json::from_str::<Message>(line).ok()?.executable);
+    paths
+        .filter_map(|path| Some((path.file_stem()?.to_str()?.to_owned(), path.clone())))
+        .collect()
+}
+
+/// `cargo zig build --target X` is for building across platforms; where the
+/// target is this machine's own and zig is not there, plain cargo does it.
+fn native_where_cross_is_not_needed(words: Vec<String>) -> Vec<String> {
+    let zig = match words
+        .iter()
+        .map(String::as_str)
+        .collect::<Vec<_>>()
+        .as_slice()
+    {
+        ["cargo", "zig", "build", ..] => 3,
+        ["cargo", "zigbuild", ..] => 2,
+        _ => return words,
+    };
+    let own = format!("{}-unknown-linux-gnu", std::env::consts::ARCH);
+    let target = words
+        .iter()
+        .position(|word| word == "--target")
+        .and_then(|at| words.get(at + 1));
+    let is_own = cfg!(target_os = "linux") && target.is_none_or(|target| target.starts_with(&own));
+    if !is_own || is_installed("cargo-zigbuild") || is_installed("cargo-zig") {
+        return words;
+    }
+    let kept = without_target(words.into_iter().skip(zig).collect());
+    ["cargo".to_owned(), "build".to_owned()]
+        .into_iter()
+        .chain(kept)
+        .collect()
+}
+
+fn without_target(mut words: Vec<String>) -> Vec<String> {
+    if let Some(at) = words.iter().position(|word| word == "--target") {
+        words.drain(at..(at + 2).min(words.len()));
+    }
+    words
+}
+
+fn is_installed(program: &str) -> bool {
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    std::env::split_paths(&path).any(|dir| dir.join(program).is_file())
+}
+
+/// Puts a file back as it was: cargo writes a patched stack into the lock file.
+struct KeptFile {
+    path: PathBuf,
+    content: Option<Vec<u8>>,
+}
+
+impl KeptFile {
+    fn new(path: &Path) -> Self {
+        Self {
+            path: path.to_owned(),
+            content: std::fs::read(path).ok(),
+        }
+    }
+}
+
+impl Drop for KeptFile {
+    fn drop(&mut self) {
+        if let Some(content) = &self.content
+            && std::fs::read(&self.path).ok().as_ref() != Some(content)
+        {
+            let _ = std::fs::write(&self.path, content);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn words(line: &str) -> Vec<String> {
+        line.split(' ').map(str::to_owned).collect()
+    }
+
+    #[test]
+    fn zig_is_for_other_platforms() {
+        let own = format!(
+            "cargo zig build --release --target {}-unknown-linux-gnu",
+            std::env::consts::ARCH
+        );
+        assert_eq!(
+            native_where_cross_is_not_needed(words(&own)),
+            words("cargo build --release")
+        );
+        assert_eq!(
+            native_where_cross_is_not_needed(words("cargo zigbuild")),
+            words("cargo build")
+        );
+        let other = words("cargo zig build --target riscv64gc-unknown-linux-gnu");
+        assert_eq!(native_where_cross_is_not_needed(other.clone()), other);
+        assert_eq!(
+            native_where_cross_is_not_needed(words("make all")),
+            words("make all")
+        );
+    }
+
+    #[test]
+    fn cargo_says_where_executables_are() {
+        let said = [
+            "{\"reason\":\"compiler-artifact\",\"executable\":\"/t/debug/udp-test\"}",
+            "{}",
+            "noise",
+        ];
+        let found = executables(&said.map(str::to_owned));
+        assert_eq!(found["udp-test"], PathBuf::from("/t/debug/udp-test"));
+    }
+}

@@ -1,0 +1,3 @@
+//! What TEST runs.
+
+pub mod matrix;

@@ -1,0 +1,106 @@
+//! A running tester: how to talk to it, and which ports are its own.
+
+use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
+
+use fleet::{Forwarded, Host};
+use model::protocol::PortRange;
+use tokio::sync::Mutex;
+
+use crate::agent::{Agent, AgentError};
+use crate::attempt::End;
+
+pub struct Tester {
+    pub host: Arc<Host>,
+    socket: Forwarded,
+    address: IpAddr,
+    public: bool,
+    ports: FreshPorts,
+    /// Replaced when the tester was restarted.
+    agent: Mutex<Arc<Agent>>,
+}
+
+impl Tester {
+    /// # Errors
+    /// It does not answer.
+    pub async fn connect(
+        host: Arc<Host>,
+        socket: Forwarded,
+        address: IpAddr,
+        ports: PortRange,
+    ) -> Result<Self, AgentError> {
+        let agent = Agent::connect(host.name(), &socket.path).await?;
+        let public = host.node.is_public();
+        let ports = FreshPorts::new(ports);
+        Ok(Self {
+            host,
+            socket,
+            address,
+            public,
+            ports,
+            agent: Mutex::new(agent.into()),
+        })
+    }
+
+    /// A fresh end of an attempt. A tester that was restarted is found again.
+    pub async fn end(&self) -> Result<End, AgentError> {
+        let bind = SocketAddr::new(self.address, self.ports.next());
+        Ok(End {
+            agent: self.agent().await?,
+            bind,
+            public: self.public,
+        })
+    }
+
+    pub async fn agent(&self) -> Result<Arc<Agent>, AgentError> {
+        let mut agent = self.agent.lock().await;
+        if agent.has_ended() {
+            *agent = Agent::connect(self.host.name(), &self.socket.path)
+                .await?
+                .into();
+        }
+        Ok(Arc::clone(&agent))
+    }
+
+    pub fn address(&self) -> IpAddr {
+        self.address
+    }
+}
+
+/// Hands out every port of a range before any of them again. It begins
+/// somewhere, so that two runs within a NAT's memory hardly meet.
+struct FreshPorts {
+    range: PortRange,
+    drawn: AtomicU32,
+}
+
+impl FreshPorts {
+    fn new(range: PortRange) -> Self {
+        Self {
+            range,
+            drawn: AtomicU32::new(rand::random::<u32>() >> 1),
+        }
+    }
+
+    fn next(&self) -> u16 {
+        let size = u32::from(self.range.last - self.range.first) + 1;
+        let offset = self.drawn.fetch_add(1, Ordering::Relaxed) % size;
+        self.range.first + u16::try_from(offset).unwrap_or(0)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ports_are_drawn_once_each() {
+        let ports = FreshPorts::new(PortRange {
+            first: 22000,
+            last: 22009,
+        });
+        let drawn: std::collections::BTreeSet<u16> = (0..10).map(|_| ports.next()).collect();
+        assert_eq!(drawn, (22000..=22009).collect());
+    }
+}

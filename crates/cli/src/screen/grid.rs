@@ -81,24 +81,24 @@ impl Grid {
     }
 
     pub fn render(&self, paint: Paint) -> String {
-        let width = self
-            .nodes
-            .iter()
-            .map(|(name, _)| name.as_str().len())
-            .max()
-            .unwrap_or(0);
-        let numbers: Vec<String> = (1..=self.nodes.len()).map(|n| n.to_string()).collect();
-        let column = numbers.last().map_or(1, String::len) + 2;
-        let mut out = format!("  {:width$}     ", "caller ↓  callee →");
-        let margin = out.chars().count();
-        for number in &numbers {
+        let widest = |text: &dyn Fn(&(NodeName, String)) -> usize| {
+            self.nodes.iter().map(text).max().unwrap_or(0)
+        };
+        let name_width = widest(&|(name, _)| name.as_str().len());
+        let nat_width = widest(&|(_, nat)| nat.chars().count());
+        let column = self.nodes.len().to_string().len() + 2;
+        let margin = 8 + name_width + nat_width;
+        let mut out = format!("{:margin$}", "  caller ↓  callee →");
+        for number in 1..=self.nodes.len() {
             out.push_str(&paint.text(Style::Dim, &format!("{number:>column$}")));
         }
         out.push('\n');
-        for ((name, nat), number) in self.nodes.iter().zip(&numbers) {
-            let label = format!("  {number:>2}  {:width$}  {nat}", name.as_str());
-            out.push_str(&label);
-            out.push_str(&" ".repeat(margin.saturating_sub(label.chars().count())));
+        for (number, (name, nat)) in (1..).zip(&self.nodes) {
+            let row = format!(
+                "  {number:>2}  {:name_width$}  {nat:nat_width$}",
+                name.as_str()
+            );
+            out.push_str(&row);
             for (to, _) in &self.nodes {
                 out.push_str(&self.cell(name, to, column, paint));
             }

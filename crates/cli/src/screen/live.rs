@@ -14,6 +14,7 @@ use model::run::{Run, State};
 
 use super::grid::Grid;
 use super::paint::{Paint, Style};
+use super::summary::first_line;
 
 pub struct Live(Mutex<Screen>);
 
@@ -79,7 +80,7 @@ impl Screen {
                 self.done(*state, &what);
             }
             Event::NodeDegraded { node, reason } => {
-                self.warn(&format!("{node} is degraded: {reason}"))
+                self.warn(&format!("{node} is degraded: {}", first_line(reason)))
             }
             Event::BuildFailed { detail, .. } => self.line(&self.paint.text(Style::Bad, detail)),
             Event::NatMeasured(measured) => self.nat(measured),
@@ -88,7 +89,12 @@ impl Screen {
             Event::Judged {
                 verdict, summary, ..
             } => {
-                self.done(State::Test, &format!("{verdict}: {summary}"));
+                let (sign, style) = super::summary::sign(*verdict);
+                self.step(
+                    &self.paint.text(style, sign),
+                    State::Test,
+                    &format!("{verdict}: {summary}"),
+                );
             }
             Event::WaitBegan { state, until } => self.line(&format!("  {state:<12} until {until}")),
             Event::Stopped { detail, .. } => {
@@ -223,12 +229,15 @@ impl Screen {
         }
     }
 
-    fn done(&mut self, state: State, what: &str) {
+    fn done(&self, state: State, what: &str) {
+        self.step(&self.paint.text(Style::Good, "✓"), state, what);
+    }
+
+    fn step(&self, sign: &str, state: State, what: &str) {
         self.bar.disable_steady_tick();
         let seconds = self.began.elapsed().as_secs_f64();
-        let tick = self.paint.text(Style::Good, "✓");
         let time = self.paint.text(Style::Dim, &format!("{seconds:.1} s"));
-        self.line(&format!("{tick} {state:<12} {what}  {time}"));
+        self.line(&format!("{sign} {state:<12} {what}  {time}"));
     }
 
     fn warn(&self, what: &str) {

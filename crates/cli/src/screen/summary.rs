@@ -2,9 +2,10 @@
 
 use std::fmt::Write;
 
-use model::attempt::{Matrix, ObservedPath};
+use model::attempt::Matrix;
 use model::event::StopCause;
-use model::proof::{CriterionResult, MatrixCell, Proof};
+use model::inventory::NodeName;
+use model::proof::{CriterionResult, Proof};
 use model::stats::Verdict;
 
 use super::grid::Grid;
@@ -24,7 +25,12 @@ pub fn render(proof: &Proof, proof_file: &str, stopped: Option<StopCause>, paint
     }
     worst_cells(&mut out, proof, paint);
     for finding in &proof.findings {
-        let _ = writeln!(out, "  {} {finding}", paint.text(Style::Warn, "finding"));
+        let _ = writeln!(
+            out,
+            "  {} {}",
+            paint.text(Style::Warn, "finding"),
+            first_line(finding)
+        );
     }
     let _ = writeln!(
         out,
@@ -40,12 +46,21 @@ pub fn render(proof: &Proof, proof_file: &str, stopped: Option<StopCause>, paint
 /// The live screen shows the matrix once every cell was tried; one that was not
 /// finished is shown here, as far as it came.
 fn was_shown_in_full(proof: &Proof) -> bool {
-    let tried = |cell: &&MatrixCell| cell.observed != ObservedPath::Unmeasured || cell.attempts > 0;
+    let was_there = |name: &NodeName| {
+        proof
+            .nodes
+            .iter()
+            .any(|n| n.name == *name && n.reached == "reached")
+    };
+    let mut due = proof
+        .matrix
+        .iter()
+        .filter(|cell| was_there(&cell.pair.from) && was_there(&cell.pair.to));
     let any = proof
         .attempts
         .iter()
         .any(|a| a.start.matrix == Matrix::Stack);
-    !any || proof.matrix.iter().filter(tried).count() == proof.matrix.len()
+    !any || due.all(|cell| cell.attempts > 0 || cell.failure.is_some())
 }
 
 fn grid(proof: &Proof) -> Grid {
@@ -67,11 +82,7 @@ fn grid(proof: &Proof) -> Grid {
 
 /// `✓ direct          72/72   100.0%  [95.0, 100.0]  target 99 − 4   PASS`
 pub fn criterion_line(c: &CriterionResult, paint: Paint) -> String {
-    let (tick, style) = match c.verdict {
-        Verdict::Pass => ("✓", Style::Good),
-        Verdict::Fail => ("✗", Style::Bad),
-        Verdict::Inconclusive => ("?", Style::Warn),
-    };
+    let (tick, style) = sign(c.verdict);
     let counts = format!("{}/{}", c.successes, c.attempts);
     let measured = match c.interval {
         Some([low, high]) => {
@@ -102,7 +113,7 @@ fn worst_cells(out: &mut String, proof: &Proof, paint: Paint) {
     let mut failing: Vec<_> = proof
         .matrix
         .iter()
-        .filter(|cell| cell.failure.is_some())
+        .filter(|cell| cell.failure.is_some() && cell.attempts > 0)
         .collect();
     if failing.is_empty() {
         return;
@@ -129,17 +140,26 @@ fn worst_cells(out: &mut String, proof: &Proof, paint: Paint) {
     }
 }
 
+/// The rest is in the proof.
+pub fn first_line(text: &str) -> &str {
+    text.lines().next().unwrap_or_default()
+}
+
 fn rate(successes: u64, attempts: u64) -> f64 {
     successes as f64 / attempts.max(1) as f64
 }
 
+/// A verdict at a glance.
+pub fn sign(verdict: Verdict) -> (&'static str, Style) {
+    match verdict {
+        Verdict::Pass => ("✓", Style::Good),
+        Verdict::Fail => ("✗", Style::Bad),
+        Verdict::Inconclusive => ("?", Style::Warn),
+    }
+}
+
 fn verdict_word(verdict: Verdict, paint: Paint) -> String {
-    let style = match verdict {
-        Verdict::Pass => Style::Good,
-        Verdict::Fail => Style::Bad,
-        Verdict::Inconclusive => Style::Warn,
-    };
-    paint.text(style, &verdict.to_string())
+    paint.text(sign(verdict).1, &verdict.to_string())
 }
 
 fn next_step(proof: &Proof, stopped: Option<StopCause>) -> String {

@@ -1,5 +1,6 @@
 //! TEST: measure the NATs, let plain UDP agree with theory, then judge the stack.
 
+use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -11,7 +12,7 @@ use model::judge;
 use model::nat::theory::Prediction;
 use model::nat::{NatSpec, Observations, classify};
 use model::protocol::{Call, Probe, Reflector};
-use model::stats::Standing;
+use model::stats::{Criterion, Standing};
 
 use super::{Stage, StepError};
 use crate::attempt::Terms;
@@ -157,8 +158,9 @@ impl<'a> Test<'a> {
         };
         let run = self.matrix(Matrix::Reference, &terms, &self.testers.reference);
         self.planned(Matrix::Reference, self.cells.len());
-        let attempts = run.run(self.cells.clone(), |_| true).await?;
-        let mut wrong: Vec<String> = attempts.iter().filter_map(disagreement).collect();
+        let attempts = run.run(self.cells.clone(), |_| {}).await?;
+        let usable = attempts.iter().filter(|a| self.is_usable(&a.start.cell));
+        let mut wrong: Vec<String> = usable.filter_map(disagreement).collect();
         if wrong.is_empty() {
             return Ok(());
         }
@@ -176,7 +178,10 @@ impl<'a> Test<'a> {
         let run = self.matrix(Matrix::Stack, &terms, &self.testers.stack);
         self.doing("every pair once");
         self.planned(Matrix::Stack, self.cells.len());
-        run.run(self.cells.clone(), |_| true).await?;
+        run.run(self.cells.clone(), |queue| {
+            queue.retain(|cell| self.is_usable(cell))
+        })
+        .await?;
         loop {
             let more = self.next_round();
             if more.is_empty() {
@@ -184,7 +189,7 @@ impl<'a> Test<'a> {
             }
             self.doing("more rounds, until the data decide");
             self.planned(Matrix::Stack, self.attempts().len() + more.len());
-            let ended = run.run(more, |cell| self.is_open(cell)).await?;
+            let ended = run.run(more, |queue| self.keep_open(queue)).await?;
             if ended.is_empty() {
                 break;
             }
@@ -214,7 +219,7 @@ impl<'a> Test<'a> {
             let cells: Vec<&Cell> = self
                 .cells
                 .iter()
-                .filter(|c| c.category.to_string() == criterion.name)
+                .filter(|c| c.category.to_string() == criterion.name && self.is_usable(c))
                 .collect();
             let done = attempts
                 .iter()
@@ -229,15 +234,28 @@ impl<'a> Test<'a> {
         interleave(round)
     }
 
-    fn is_open(&self, cell: &Cell) -> bool {
-        let attempts = self.attempts();
-        let attempts: Vec<&Attempt> = attempts.iter().collect();
-        let category = cell.category.to_string();
-        self.plan
-            .criteria
-            .iter()
-            .filter(|c| c.name == category)
-            .any(|c| matches!(judge::standing(c, &attempts), Standing::Open { .. }))
+    /// Neither node was lost on the way.
+    fn is_usable(&self, cell: &Cell) -> bool {
+        let ends = [&cell.pair.from, &cell.pair.to];
+        self.recorder
+            .with(|run| !ends.iter().any(|node| run.degraded.contains_key(*node)))
+    }
+
+    /// Keeps the cells that can still tell us something.
+    fn keep_open(&self, queue: &mut VecDeque<Cell>) {
+        let open = self.recorder.with(|run| {
+            let attempts = run.judged_attempts(self.cycle, self.pass);
+            let is_open =
+                |c: &&Criterion| matches!(judge::standing(c, &attempts), Standing::Open { .. });
+            let names = self
+                .plan
+                .criteria
+                .iter()
+                .filter(is_open)
+                .map(|c| c.name.clone());
+            names.collect::<Vec<String>>()
+        });
+        queue.retain(|cell| open.contains(&cell.category.to_string()) && self.is_usable(cell));
     }
 
     /// The stack's attempts of this TEST so far.

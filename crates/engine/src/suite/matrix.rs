@@ -7,7 +7,7 @@ use futures::stream::FuturesUnordered;
 use model::attempt::{Attempt, AttemptStart, Cell, Endpoints, Matrix, Observed, Outcome};
 use model::event::Event;
 use model::inventory::NodeName;
-use model::protocol::{AttemptId, ClaimedPath};
+use model::protocol::{AttemptId, ClaimedPath, Reason};
 
 use crate::attempt::{Terms, drive};
 use crate::recorder::{RecordError, Recorder};
@@ -32,12 +32,12 @@ pub struct MatrixRun<'a> {
 }
 
 impl MatrixRun<'_> {
-    /// Runs every cell once, except those that are not `wanted` any more when
+    /// Runs every cell once, except those that `prune` takes off the queue before
     /// their turn comes. Returns the attempts in the order they ended.
     pub async fn run(
         &self,
         cells: impl IntoIterator<Item = Cell>,
-        wanted: impl Fn(&Cell) -> bool,
+        prune: impl Fn(&mut VecDeque<Cell>),
     ) -> Result<Vec<Attempt>, RecordError> {
         let mut waiting: VecDeque<Cell> = cells.into_iter().collect();
         let mut busy: HashMap<NodeName, usize> = HashMap::new();
@@ -45,7 +45,7 @@ impl MatrixRun<'_> {
         let mut ended = Vec::new();
         let mut position = self.positions_used();
         loop {
-            waiting.retain(&wanted);
+            prune(&mut waiting);
             while running.len() < self.limits.total
                 && let Some(cell) = self.take_next(&mut waiting, &busy)
             {
@@ -96,13 +96,51 @@ impl MatrixRun<'_> {
             cell,
         };
         self.recorder.record(Event::AttemptStarted(start.clone()))?;
-        let attempt = match self.ends(&start.cell).await {
+        let mut attempt = match self.ends(&start.cell).await {
             Ok((caller, callee)) => drive(self.terms, start, caller, callee, at_once).await,
             Err(detail) => never_began(start, detail, at_once),
         };
+        self.blame_lost_host(&mut attempt).await?;
         self.recorder
             .record(Event::AttemptFinished(Box::new(attempt.clone())))?;
         Ok(attempt)
+    }
+
+    /// A stack that fell silent may have gone with its host, and then it is not
+    /// to blame. The rest of the run goes on without that host.
+    async fn blame_lost_host(&self, attempt: &mut Attempt) -> Result<(), RecordError> {
+        let silent = [Reason::Timeout, Reason::Closed];
+        let is_suspect = match &attempt.outcome {
+            Outcome::StackFailure(failure) => silent.contains(&failure.reason),
+            Outcome::Infrastructure { .. } => true,
+            Outcome::Success => false,
+        };
+        if !is_suspect {
+            return Ok(());
+        }
+        let pair = &attempt.start.cell.pair;
+        for node in [&pair.from, &pair.to] {
+            let Some(tester) = self.testers.get(node) else {
+                continue;
+            };
+            if self.is_degraded(node) || tester.host.is_reachable().await {
+                continue;
+            }
+            let reason = format!("{node} does not answer over SSH any more");
+            attempt.outcome = Outcome::Infrastructure {
+                detail: reason.clone(),
+            };
+            self.recorder.record(Event::NodeDegraded {
+                node: node.clone(),
+                reason,
+            })?;
+            break;
+        }
+        Ok(())
+    }
+
+    fn is_degraded(&self, node: &NodeName) -> bool {
+        self.recorder.with(|run| run.degraded.contains_key(node))
     }
 
     async fn ends(
@@ -110,6 +148,9 @@ impl MatrixRun<'_> {
         cell: &Cell,
     ) -> Result<(crate::attempt::End, crate::attempt::End), String> {
         let tester = |node: &NodeName| {
+            if self.is_degraded(node) {
+                return Err(format!("{node} is degraded"));
+            }
             self.testers
                 .get(node)
                 .ok_or_else(|| format!("no tester runs on {node}"))

@@ -43,38 +43,27 @@ impl NatBox {
     /// Not one of the four classic types.
     pub fn ruleset(&self) -> Result<String, Unsupported> {
         let behaviour = self.spec.behaviour;
-        let (record, out, back) = match (behaviour.mapping, behaviour.filtering) {
-            (Mapping::Eim, Filtering::Eif) => {
-                (OPEN, "snat ip to $OUTER", "dnat ip to udp dport map @open")
-            }
-            (Mapping::Eim, Filtering::Adf) => (
-                OPEN_TO,
-                "snat ip to $OUTER",
-                "ip saddr . udp dport @contacted dnat ip to udp dport map @open",
-            ),
-            (Mapping::Eim, Filtering::Apdf) => ("", "snat ip to $OUTER", ""),
-            (Mapping::Apdm, Filtering::Apdf) => ("", "masquerade fully-random", ""),
+        let (keep, source, back) = match (behaviour.mapping, behaviour.filtering) {
+            (Mapping::Eim, Filtering::Eif) => (OPEN.to_owned(), TO_OUTER, ANYBODY),
+            (Mapping::Eim, Filtering::Adf) => (format!("{OPEN}{CONTACTED}"), TO_OUTER, KNOWN),
+            (Mapping::Eim, Filtering::Apdf) => (String::new(), TO_OUTER, ""),
+            (Mapping::Apdm, Filtering::Apdf) => (String::new(), "masquerade fully-random", ""),
             _ => return Err(Unsupported(behaviour)),
         };
-        let back = if back.is_empty() {
-            String::new()
-        } else {
-            format!("iifname $WAN meta l4proto udp {back}")
-        };
         let (first, last) = (self.ports.first, self.ports.last);
-        Ok(format!(
-            "table ip vps_test_natbox {{
-  map open {{ type inet_service : ipv4_addr . inet_service; flags dynamic,timeout; timeout 2m; }}
-  set contacted {{ type ipv4_addr . inet_service; flags dynamic,timeout; timeout 2m; }}
-  chain record {{ type filter hook postrouting priority srcnat - 10; {record} }}
-  chain out {{ type nat hook postrouting priority srcnat; ip saddr {INNER_ADDRESS} oifname $WAN {out}; }}
-  chain back {{ type nat hook prerouting priority dstnat; {back}; }}
-  chain input {{ type filter hook input priority filter; iifname $WAN udp dport {first}-{last} ct state new drop; }}
-}}
+        let body = format!(
+            "{keep}{back}  chain out {{
+    type nat hook postrouting priority srcnat;
+    ip saddr {INNER_ADDRESS} oifname $WAN {source};
+  }}
+  # What strangers send must not make conntrack entries that take a port away.
+  chain input {{
+    type filter hook input priority filter;
+    iifname $WAN udp dport {first}-{last} ct state new drop;
+  }}
 "
-        )
-        .replace("; ; }", " }")
-        .replace("{ type nat hook prerouting priority dstnat;  }", "{ type nat hook prerouting priority dstnat; }"))
+        );
+        Ok(format!("table ip vps_test_natbox {{\n{body}}}\n"))
     }
 
     fn up_script(&self) -> Result<String, Unsupported> {
@@ -84,8 +73,15 @@ impl NatBox {
 # A NAT for the services in the namespace natbox: {behaviour}.
 set -eu
 sh {DIRECTORY}/down
-WAN=$(ip -4 route show default | sed -n 's/.* dev \\([^ ]*\\).*/\\1/p' | head -n 1)
-OUTER=$(ip -4 route get 192.0.2.1 | sed -n 's/.* src \\([^ ]*\\).*/\\1/p')
+trap '[ $? = 0 ] || sh {DIRECTORY}/down' EXIT
+# While a host boots it may have no way out yet. Nothing is sent to this address.
+way_out() {{ ip -4 route get 192.0.2.1 2>/dev/null | sed -n \"s/.* $1 \\([^ ]*\\).*/\\1/p\"; }}
+tries=0
+until WAN=$(way_out dev) OUTER=$(way_out src) && [ -n \"$OUTER\" ]; do
+  tries=$((tries + 1))
+  [ $tries -lt 60 ] || {{ echo 'no route to the internet' >&2; exit 1; }}
+  sleep 1
+done
 ip netns add natbox
 ip link add natbox0 type veth peer name eth0 netns natbox
 ip addr add {GATEWAY}/24 dev natbox0
@@ -94,16 +90,23 @@ ip -n natbox addr add {INNER_ADDRESS}/24 dev eth0
 ip -n natbox link set lo up
 ip -n natbox link set eth0 up
 ip -n natbox route add default via {GATEWAY}
-sysctl -qw net.ipv4.ip_forward=1
+# These two devices forward; whether the others do is not for us to say.
+echo 1 > /proc/sys/net/ipv4/conf/natbox0/forwarding
+if [ \"$(cat /proc/sys/net/ipv4/conf/$WAN/forwarding)\" = 0 ]; then
+  echo $WAN > {DIRECTORY}/forwarding
+  echo 1 > /proc/sys/net/ipv4/conf/$WAN/forwarding
+fi
 nft -f - <<RULES
 {rules}RULES
-# A host that forwards nothing by default (Docker does that) needs one rule of ours.
-for chain in DOCKER-USER FORWARD; do
-  if nft list chain ip filter $chain >/dev/null 2>&1; then
-    nft insert rule ip filter $chain iifname natbox0 accept comment '\"vps-test natbox\"'
-    nft insert rule ip filter $chain oifname natbox0 accept comment '\"vps-test natbox\"'
-    break
-  fi
+# Whoever filters what is forwarded, and Docker drops all it does not know, gets
+# a rule of ours. Docker leaves DOCKER-USER to others.
+nft list chains | awk '$1 == \"table\" {{ table = $2 \" \" $3 }} $1 == \"chain\" {{ chain = $2 }}
+  /type filter hook forward/ && table ~ /^(ip|inet) / {{ print table, chain }}' |
+while read -r family table chain; do
+  if [ \"$family $table $chain\" = 'ip filter FORWARD' ] && nft list chain ip filter DOCKER-USER >/dev/null 2>&1
+  then chain=DOCKER-USER; fi
+  nft insert rule $family $table $chain iifname natbox0 accept comment '\"vps-test natbox\"'
+  nft insert rule $family $table $chain oifname natbox0 accept comment '\"vps-test natbox\"'
 done
 ",
             behaviour = self.spec.behaviour
@@ -111,26 +114,61 @@ done
     }
 }
 
-const OPEN: &str =
-    "oifname $WAN meta l4proto udp update @open { udp sport : ip saddr . udp sport };";
-const OPEN_TO: &str = "oifname $WAN meta l4proto udp update @open { udp sport : ip saddr . udp sport }; \
-     oifname $WAN meta l4proto udp update @contacted { ip daddr . udp sport };";
+const TO_OUTER: &str = "snat ip to $OUTER";
 
-const DOWN: &str = "#!/bin/sh
+/// Which inner socket has an outer port, for as long as it sends.
+const OPEN: &str = "  map open { type inet_service : ipv4_addr . inet_service; flags dynamic,timeout; timeout 2m; }
+  chain record {
+    type filter hook postrouting priority srcnat - 10;
+    ip saddr 10.213.77.2 oifname $WAN meta l4proto udp update @open { udp sport : ip saddr . udp sport };
+  }
+";
+
+/// Which hosts an outer port has sent to.
+const CONTACTED: &str =
+    "  set contacted { type ipv4_addr . inet_service; flags dynamic,timeout; timeout 2m; }
+  chain record_contacts {
+    type filter hook postrouting priority srcnat - 10;
+    ip saddr 10.213.77.2 oifname $WAN meta l4proto udp update @contacted { ip daddr . udp sport };
+  }
+";
+
+const ANYBODY: &str = "  chain back {
+    type nat hook prerouting priority dstnat;
+    iifname $WAN meta l4proto udp dnat ip to udp dport map @open;
+  }
+";
+
+const KNOWN: &str = "  chain back {
+    type nat hook prerouting priority dstnat;
+    iifname $WAN meta l4proto udp ip saddr . udp dport @contacted dnat ip to udp dport map @open;
+  }
+";
+
+const DOWN: &str = r#"#!/bin/sh
 # Removes the NAT and nothing else.
-for chain in DOCKER-USER FORWARD; do
-  nft -a list chain ip filter $chain 2>/dev/null | sed -n 's/.*vps-test natbox.*handle \\([0-9]*\\)$/\\1/p' |
-    while read -r handle; do nft delete rule ip filter $chain handle \"$handle\"; done
-done
+nft -a list ruleset 2>/dev/null |
+awk '$1 == "table" { table = $2 " " $3 } $1 == "chain" { chain = $2 }
+  /comment "vps-test natbox" # handle/ { print table, chain, $NF }' |
+while read -r family table chain handle; do nft delete rule $family $table $chain handle $handle; done
 nft delete table ip vps_test_natbox 2>/dev/null || true
 ip link delete natbox0 2>/dev/null || true
 ip netns delete natbox 2>/dev/null || true
-";
+# Forwarding goes back to what it was, unless the whole host forwards by now.
+turned_on=/var/lib/vps-test/natbox/forwarding
+if [ -e $turned_on ]; then
+  [ "$(cat /proc/sys/net/ipv4/ip_forward)" = 1 ] || echo 0 > /proc/sys/net/ipv4/conf/$(cat $turned_on)/forwarding
+  rm -f $turned_on
+fi
+"#;
 
+/// Firewalls and Docker write their rules first: they would remove ours or drop
+/// what ours let pass.
 const SERVICE: &str = "# Installed by vps-test
 [Unit]
 Description=NAT box of vps-test
-After=network-online.target
+Wants=network-online.target
+After=network-online.target nftables.service ufw.service firewalld.service docker.service
 
 [Service]
 Type=oneshot
@@ -156,21 +194,27 @@ impl Host {
         })?;
         let script = format!(
             "set -eu
+put() {{
+  printf %s \"$2\" > \"$1.new\"
+  if cmp -s \"$1.new\" \"$1\"; then rm \"$1.new\"; else rm -f {DIRECTORY}/applied; mv \"$1.new\" \"$1\"; fi
+}}
 mkdir -p {DIRECTORY}
-printf %s {up} > {DIRECTORY}/up.new
-printf %s {down} > {DIRECTORY}/down
-printf %s {service} > /etc/systemd/system/{unit}
-if cmp -s {DIRECTORY}/up.new {DIRECTORY}/up && systemctl is-active -q {unit}; then rm {DIRECTORY}/up.new; exit 0; fi
-mv {DIRECTORY}/up.new {DIRECTORY}/up
+put {DIRECTORY}/up {up}
+put {DIRECTORY}/down {down}
+put /etc/systemd/system/{unit} {service}
+if [ -e {DIRECTORY}/applied ] && systemctl is-active -q {unit} && [ -e {netns} ] &&
+  nft list table ip vps_test_natbox >/dev/null 2>&1; then exit 0; fi
 systemctl daemon-reload
 systemctl enable -q {unit} 2>/dev/null
-systemctl restart {unit} || {{ journalctl -u {unit} -n 20 --no-pager -o cat >&2; exit 1; }}",
+systemctl restart {unit} || {{ journalctl -u {unit} -n 20 --no-pager -o cat >&2; exit 1; }}
+touch {DIRECTORY}/applied",
+            netns = NatBox::NETNS,
             up = quote(&up),
             down = quote(DOWN),
             service = quote(SERVICE),
             unit = NatBox::UNIT,
         );
-        self.script_ok(&script, None, Duration::from_secs(30))
+        self.script_ok(&script, None, Duration::from_secs(90))
             .await
             .map(drop)
     }

@@ -11,9 +11,9 @@ pub enum FleetError {
         by_hand: String,
     },
     #[error(
-        "the host key of {node} has changed; if the host was reinstalled, remove the old key: ssh-keygen -R {node}"
+        "the host key of {node} has changed; if the host was reinstalled, remove the old key: {by_hand}"
     )]
-    HostKeyChanged { node: NodeName },
+    HostKeyChanged { node: NodeName, by_hand: String },
     #[error("{node}: `{command}` could not be run: {detail}")]
     Session {
         node: NodeName,
@@ -64,4 +64,21 @@ pub enum FleetError {
         expected: String,
         found: String,
     },
+}
+
+impl FleetError {
+    /// A command that failed for want of room says so.
+    pub(crate) fn or_full(self, path: &str, needed: u64) -> Self {
+        match self {
+            Self::Failed { node, stderr, .. } if stderr.contains("No space left on device") => {
+                Self::DiskFull {
+                    node,
+                    path: path.into(),
+                    needed,
+                    free: 0,
+                }
+            }
+            other => other,
+        }
+    }
 }

@@ -158,6 +158,10 @@ impl Host {
             command: first_line(script),
             detail,
         };
+        // Without its master, ssh would look for a host called `none`.
+        if !self.session.control_socket().exists() {
+            return Err(broken("the connection was lost".into()));
+        }
         let mut command = self.session.shell(script);
         command.stdin(if stdin.is_some() {
             Stdio::piped()
@@ -189,10 +193,13 @@ impl Host {
     /// # Errors
     /// The host cannot say.
     pub async fn facts(&self, install_path: &str) -> Result<Facts, FleetError> {
-        let path = quote(install_path);
+        // Looking changes nothing: the path need not exist yet.
         let script = format!(
-            "mkdir -p {path} && uname -sr && uname -m && df -B1 --output=avail {path} | tail -n 1 && date +%s%3N; \
-             ss -Hlun 2>/dev/null | awk '{{print $4}}'"
+            "date +%s%3N && uname -sr && uname -m || exit 1
+dir={path}; while [ ! -d \"$dir\" ]; do dir=$(dirname \"$dir\"); done
+df -B1 --output=avail \"$dir\" | tail -n 1
+ss -Hlun 2>/dev/null | awk '{{print $4}}'",
+            path = quote(install_path),
         );
         let began = now_ms();
         let text = self
@@ -201,7 +208,7 @@ impl Host {
         let middle = began + (now_ms() - began) / 2;
         let mut lines = text.lines().map(str::trim);
         let mut next = || lines.next().unwrap_or_default().to_owned();
-        let (kernel, arch, free, clock) = (next(), next(), next(), next());
+        let (clock, kernel, arch, free) = (next(), next(), next(), next());
         Ok(Facts {
             kernel,
             arch,
@@ -280,11 +287,10 @@ async fn open(reach: &Reach, node: &Node, target: &str) -> Result<Session, Fleet
     }
     builder.connect(target).await.map_err(|error| {
         let detail = chain(&error);
-        if detail.contains("IDENTIFICATION HAS CHANGED")
-            || detail.contains("Host key verification failed")
-        {
+        if detail.contains("IDENTIFICATION HAS CHANGED") {
             FleetError::HostKeyChanged {
                 node: node.name.clone(),
+                by_hand: forget_key(&detail, target),
             }
         } else {
             unreachable(reach, node, target, &detail)
@@ -307,6 +313,23 @@ fn unreachable(reach: &Reach, node: &Node, target: &str, detail: &str) -> FleetE
     }
 }
 
+/// The command that removes a host's old key. ssh says which file holds it
+/// (`Offending … key in FILE:LINE`) and under which name (`Host key for NAME has
+/// changed`), which need not be the one that was dialled.
+fn forget_key(said: &str, target: &str) -> String {
+    let offending = said
+        .split_once("Offending ")
+        .map_or(said, |(_, after)| after);
+    let word_after = |before: &str| {
+        let (_, rest) = offending.split_once(before)?;
+        rest.split_whitespace().next()
+    };
+    let name = word_after("Host key for ").unwrap_or(target);
+    let file = word_after(" key in ").and_then(|at| at.rsplit_once(':'));
+    let file = file.map_or(String::new(), |(file, _)| format!("-f {} ", quote(file)));
+    format!("ssh-keygen {file}-R {}", quote(name))
+}
+
 /// An error with its causes, in a line.
 fn chain(error: &dyn std::error::Error) -> String {
     let causes = std::iter::successors(Some(error), |e| e.source());
@@ -325,4 +348,22 @@ fn now_ms() -> i64 {
         .duration_since(std::time::UNIX_EPOCH)
         .unwrap_or_default();
     i64::try_from(since.as_millis()).unwrap_or(i64::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_old_key_is_removed_from_where_ssh_found_it() {
+        let said = "@ WARNING: REMOTE HOST IDENTIFICATION HAS CHANGED! @ \
+                    Add correct host key in /root/.ssh/known_hosts to get rid of this message. \
+                    Offending ED25519 key in /root/.ssh/known_hosts:5 \
+                    Host key for [a.example]:2222 has changed and you have requested strict checking.";
+        assert_eq!(
+            forget_key(said, "192.0.2.1"),
+            "ssh-keygen -f /root/.ssh/known_hosts -R '[a.example]:2222'"
+        );
+        assert_eq!(forget_key("", "192.0.2.1"), "ssh-keygen -R 192.0.2.1");
+    }
 }

@@ -9,6 +9,15 @@ use crate::host::Host;
 use crate::quote::quote;
 use crate::unit::{MARK, Unit};
 
+const UNITS: &str = "/etc/systemd/system";
+
+/// What a host has before an upload.
+struct Present {
+    free: u64,
+    /// For each artifact.
+    there: Vec<bool>,
+}
+
 /// A binary and the unit that runs it.
 #[derive(Debug, Clone)]
 pub struct Service {
@@ -41,9 +50,18 @@ impl Host {
         install_path: &str,
         progress: impl Fn(&Artifact, u64),
     ) -> Result<Vec<u64>, FleetError> {
-        let there = self.which_are_there(artifacts, install_path).await?;
+        let present = self.look(artifacts, install_path).await?;
+        let sizes = artifacts.iter().map(|a| a.content.len() as u64);
+        let needed = sizes
+            .zip(&present.there)
+            .filter(|(_, there)| !**there)
+            .map(|(size, _)| size)
+            .sum();
+        if needed > present.free {
+            return Err(self.full(install_path, needed, present.free));
+        }
         let mut sent = Vec::new();
-        for (artifact, there) in artifacts.iter().zip(there) {
+        for (artifact, there) in artifacts.iter().zip(present.there) {
             if there {
                 sent.push(0);
                 continue;
@@ -55,30 +73,35 @@ impl Host {
         Ok(sent)
     }
 
-    async fn which_are_there(
+    /// One round trip. What is used again counts as new, so that `prune` keeps it;
+    /// what an upload left that was cut off long ago is removed.
+    async fn look(
         &self,
         artifacts: &[&Artifact],
         install_path: &str,
-    ) -> Result<Vec<bool>, FleetError> {
-        let tests: Vec<String> = artifacts
-            .iter()
-            .map(|a| {
-                format!(
-                    "if [ -x {} ]; then echo there; else echo missing; fi",
-                    quote(&a.path_in(install_path))
-                )
-            })
-            .collect();
-        let script = format!(
-            "mkdir -p {}; rm -f {}/.partial-*; {}",
-            quote(install_path),
-            quote(install_path),
-            tests.join("; ")
+    ) -> Result<Present, FleetError> {
+        let dir = quote(install_path);
+        let mut script = format!(
+            "export LC_ALL=C; mkdir -p {dir} || exit 1
+find {dir}/ -maxdepth 1 -name '.partial-*' -mmin +60 -delete
+df -B1 --output=avail {dir} | tail -n 1\n"
         );
+        for artifact in artifacts {
+            let path = quote(&artifact.path_in(install_path));
+            script.push_str(&format!(
+                "if [ -x {path} ]; then touch {path}; echo there; else echo missing; fi\n"
+            ));
+        }
         let answer = self
             .script_ok(&script, None, Duration::from_secs(20))
-            .await?;
-        Ok(answer.lines().map(|line| line == "there").collect())
+            .await
+            .map_err(|e| e.or_full(install_path, 0))?;
+        let mut lines = answer.lines();
+        let free = lines.next().and_then(|l| l.trim().parse().ok());
+        Ok(Present {
+            free: free.unwrap_or(0),
+            there: lines.map(|line| line == "there").collect(),
+        })
     }
 
     async fn send(
@@ -90,14 +113,15 @@ impl Host {
         let path = artifact.path_in(install_path);
         let needed = artifact.content.len() as u64;
         let script = format!(
-            "set -eu; dir={dir}; partial=$dir/.partial-$$
-free=$(df -B1 --output=avail $dir | tail -n 1)
-if [ $free -lt {needed} ]; then echo full $free; cat >/dev/null; exit 0; fi
-trap 'rm -f $partial' EXIT
-cat > $partial
-found=$(sha256sum $partial | cut -d ' ' -f 1)
+            "set -eu; export LC_ALL=C; dir={dir}; partial=$dir/.partial-$$
+trap 'rm -f \"$partial\"' EXIT; trap 'exit 1' HUP INT TERM
+if ! why=$(cat 2>&1 > \"$partial\"); then
+  case $why in *'No space left'*|*'quota exceeded'*) ;; *) echo \"$why\" >&2; exit 1;; esac
+  rm -f \"$partial\"; echo full $(df -B1 --output=avail \"$dir\" | tail -n 1); exit 0
+fi
+found=$(sha256sum < \"$partial\" | cut -d ' ' -f 1)
 if [ $found != {digest} ]; then echo digest $found; exit 0; fi
-chmod 755 $partial; mv $partial {path}; ln -sfn {path} $dir/{name}; echo ok",
+chmod 755 \"$partial\"; sync \"$partial\"; mv \"$partial\" {path}; ln -sfn {path} \"$dir\"/{name}; echo ok",
             dir = quote(install_path.trim_end_matches('/')),
             digest = artifact.sha256,
             path = quote(&path),
@@ -108,12 +132,9 @@ chmod 755 $partial; mv $partial {path}; ln -sfn {path} $dir/{name}; echo ok",
             .await?;
         let answer = self.succeeded(&script, &output)?;
         match answer.trim().split_once(' ') {
-            Some(("full", free)) => Err(FleetError::DiskFull {
-                node: self.name().clone(),
-                path: install_path.into(),
-                needed,
-                free: free.parse().unwrap_or(0),
-            }),
+            Some(("full", free)) => {
+                Err(self.full(install_path, needed, free.trim().parse().unwrap_or(0)))
+            }
             Some(("digest", found)) => Err(FleetError::Digest {
                 node: self.name().clone(),
                 path,
@@ -121,6 +142,15 @@ chmod 755 $partial; mv $partial {path}; ln -sfn {path} $dir/{name}; echo ok",
                 found: found.into(),
             }),
             _ => Ok(()),
+        }
+    }
+
+    fn full(&self, path: &str, needed: u64, free: u64) -> FleetError {
+        FleetError::DiskFull {
+            node: self.name().clone(),
+            path: path.into(),
+            needed,
+            free,
         }
     }
 
@@ -141,7 +171,8 @@ chmod 755 $partial; mv $partial {path}; ln -sfn {path} $dir/{name}; echo ok",
         let script = activation(services, install_path);
         let answer = self
             .script_ok(&script, None, Duration::from_secs(60))
-            .await?;
+            .await
+            .map_err(|e| e.or_full(UNITS, script.len() as u64))?;
         let mut installed = Vec::new();
         for (service, sent_bytes) in services.iter().zip(sent) {
             let digest = self.running_digest(&answer, service).await?;
@@ -186,7 +217,8 @@ chmod 755 $partial; mv $partial {path}; ln -sfn {path} $dir/{name}; echo ok",
         Ok(digest)
     }
 
-    /// Deletes binaries of these names that are neither current nor previous.
+    /// Deletes binaries of these names that are neither current nor previous nor
+    /// any unit's: a pinned service may run an older one.
     ///
     /// # Errors
     /// The session broke.
@@ -196,33 +228,43 @@ chmod 755 $partial; mv $partial {path}; ln -sfn {path} $dir/{name}; echo ok",
         install_path: &str,
     ) -> Result<(), FleetError> {
         let dir = quote(install_path.trim_end_matches('/'));
-        let each = artifacts.iter().map(|a| {
-            let name = quote(&a.name);
-            format!("ls -t {dir}/{name}-???????????????????????????????????????????????????????????????? 2>/dev/null | tail -n +3 | xargs -r rm -f")
-        });
-        self.script_ok(
-            &each.collect::<Vec<_>>().join("; "),
-            None,
-            Duration::from_secs(20),
-        )
-        .await
-        .map(drop)
+        let mut script = format!("used=$(grep -hs '^ExecStart=' {UNITS}/*.service)\n");
+        for artifact in artifacts {
+            script.push_str(&format!(
+                "ls -t {dir}/{name}-{digest} 2>/dev/null | tail -n +3 | while read -r file; do
+  case $used in *\"$file\"*) ;; *) rm -f \"$file\";; esac
+done\n",
+                name = quote(&artifact.name),
+                digest = "?".repeat(64),
+            ));
+        }
+        self.script_ok(&script, None, Duration::from_secs(20))
+            .await
+            .map(drop)
     }
 
     /// Removes everything that was ever installed here: units, NAT box, binaries.
+    /// What others keep at the same path stays.
     ///
     /// # Errors
     /// The session broke, or something could not be removed.
     pub async fn clean(&self, install_path: &str) -> Result<(), FleetError> {
         let script = format!(
-            "set -u
-for unit in $(grep -ls '^{MARK}' /etc/systemd/system/*.service); do
+            "set -u; path={path}
+for unit in $(grep -ls '^{MARK}' {UNITS}/*.service); do
   systemctl disable -q --now $(basename $unit) 2>/dev/null; rm -f $unit
 done
 [ -e /var/lib/vps-test/natbox/down ] && sh /var/lib/vps-test/natbox/down
-rm -rf /var/lib/vps-test /run/vps-test {path}
+if [ -d \"$path\" ]; then
+  find \"$path/\" -maxdepth 1 -name '.partial-*' -delete
+  find \"$path/\" -maxdepth 1 -type l -lname '*-{digest}' -delete
+  find \"$path/\" -maxdepth 1 -type f -regextype posix-extended -regex '.*-[0-9a-f]{{64}}' -delete
+  rmdir --ignore-fail-on-non-empty \"$path\"
+fi
+rm -rf /var/lib/vps-test /run/vps-test
 systemctl daemon-reload; systemctl reset-failed 2>/dev/null; true",
             path = quote(install_path.trim_end_matches('/')),
+            digest = "?".repeat(64),
         );
         self.script_ok(&script, None, Duration::from_secs(60))
             .await
@@ -232,19 +274,16 @@ systemctl daemon-reload; systemctl reset-failed 2>/dev/null; true",
 
 /// Writes all units, restarts those that changed, and prints `UNIT DIGEST` of each.
 fn activation(services: &[Service], install_path: &str) -> String {
-    let mut script = "set -u; reload=no; restart=\n".to_owned();
+    let mut script = "set -u; export LC_ALL=C; reload=no; restart=\n".to_owned();
     for service in services {
         let mut unit = service.unit.clone();
         unit.exec.insert(0, service.artifact.path_in(install_path));
-        let (name, file) = (
-            quote(&unit.name),
-            quote(&format!("/etc/systemd/system/{}", unit.name)),
-        );
+        let (name, file) = (quote(&unit.name), quote(&format!("{UNITS}/{}", unit.name)));
         if service.pinned {
             script.push_str(&format!("if ! systemctl is-active -q {name}; then\n"));
         }
         script.push_str(&format!(
-            "printf %s {text} > {file}.new
+            "printf %s {text} > {file}.new || {{ rm -f {file}.new; exit 1; }}
 if cmp -s {file}.new {file}; then rm {file}.new; systemctl is-active -q {name} || restart=\"$restart {name}\"
 else mv {file}.new {file}; reload=yes; restart=\"$restart {name}\"; fi\n",
             text = quote(&unit.render()),

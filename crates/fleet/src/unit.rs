@@ -22,7 +22,7 @@ pub struct Unit {
 impl Unit {
     pub fn render(&self) -> String {
         let mut text = format!(
-            "{MARK}\n[Unit]\nDescription={}\nAfter=network.target\n",
+            "{MARK}\n[Unit]\nDescription={}\nWants=network-online.target\nAfter=network-online.target\nStartLimitIntervalSec=0\n",
             self.description
         );
         for other in &self.requires {
@@ -35,7 +35,7 @@ impl Unit {
             .collect();
         let _ = write!(
             text,
-            "\n[Service]\nExecStart={}\nRestart=on-failure\nRestartSec=1\nLimitNOFILE=65536\nEnvironment=RUST_BACKTRACE=1\n\
+            "\n[Service]\nType=exec\nExecStart={}\nRestart=on-failure\nRestartSec=1\nLimitNOFILE=65536\nEnvironment=RUST_BACKTRACE=1\n\
              RuntimeDirectory=vps-test\nRuntimeDirectoryPreserve=yes\n",
             words.join(" ")
         );

@@ -19,8 +19,7 @@ nodes:
 ";
 
 /// A symmetric NAT besides: plain UDP has no path between it and `port`.
-pub const FLEET_WITH_SYMMETRIC: &str = "\
-  - { name: hard, addresses: [192.0.2.23], provider: Lab, region: here, role: nat, nat: { type: symmetric } }
+pub const SYMMETRIC: &str = "  - { name: hard, addresses: [192.0.2.23], provider: Lab, region: here, role: nat, nat: { type: symmetric } }
 ";
 
 pub struct Bed {

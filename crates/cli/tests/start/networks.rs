@@ -37,7 +37,7 @@ fn a_box_that_is_not_what_its_label_says_stops_the_run_and_shows_both() {
 fn a_cell_where_plain_udp_contradicts_theory_is_named() {
     let bed = Bed::new("theory", FLEET).up();
     let twin = Twin::open(bed.twin()).unwrap();
-    twin.cut(&NodeName::new("one"), &NodeName::new("port"), true)
+    twin.cut(&NodeName::new("cone"), &NodeName::new("port"), true)
         .unwrap();
     let ran = bed.start();
     assert_eq!(ran.code, 4, "{}\n{}", ran.stdout, ran.stderr);
@@ -48,12 +48,12 @@ fn a_cell_where_plain_udp_contradicts_theory_is_named() {
         ran.stdout
     );
     assert!(
-        ran.stdout.contains("one → port (theory: always"),
+        ran.stdout.contains("cone → port (theory: always"),
         "{}",
         ran.stdout
     );
     assert!(
-        ran.stdout.contains("port → one (theory: always"),
+        ran.stdout.contains("port → cone (theory: always"),
         "{}",
         ran.stdout
     );

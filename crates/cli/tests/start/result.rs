@@ -8,7 +8,7 @@ use nix::unistd::Pid;
 use serde_json::Value;
 use sha2::{Digest, Sha256};
 
-use crate::bed::{Bed, FLEET, FLEET_WITH_SYMMETRIC, built, criterion, node};
+use crate::bed::{Bed, FLEET, SYMMETRIC, built, criterion, node};
 
 #[test]
 fn plain_udp_passes_and_leaves_a_proof() {
@@ -165,7 +165,7 @@ fn clean_leaves_nothing(bed: &Bed) {
 
 #[test]
 fn a_stack_without_a_relay_fails_where_only_a_relay_would_do() {
-    let bed = Bed::new("fail", &format!("{FLEET}{FLEET_WITH_SYMMETRIC}")).up();
+    let bed = Bed::new("fail", &format!("{FLEET}{SYMMETRIC}")).up();
     let ran = bed.start();
     assert_eq!(ran.code, 1, "{}\n{}", ran.stdout, ran.stderr);
     let proof = bed.proof();

@@ -60,13 +60,18 @@ pub async fn drive(
     };
     let mut climb = Climb::default();
     let result = ends.climb_and_exchange(&mut climb).await;
-    let (caller_end, callee_end) =
-        tokio::join!(ends.finish(&ends.caller), ends.finish(&ends.callee));
+    let finished = tokio::join!(ends.finish(&ends.caller), ends.finish(&ends.callee));
+    let silent: Vec<String> = [&finished.0, &finished.1]
+        .into_iter()
+        .filter_map(silence)
+        .collect();
+    let (caller_end, callee_end) = (finished.0.ok(), finished.1.ok());
     let endpoints = ends.endpoints(&climb, caller_end.as_ref(), callee_end.as_ref());
     let outcome = match result {
         Ok(exchanged) => ends.compare(&climb, &exchanged, caller_end.as_ref(), callee_end.as_ref()),
         Err(error) => outcome_of(error),
     };
+    let outcome = blame(outcome, &silent);
     let observed = ends.observe(&endpoints).await;
     Attempt {
         start,
@@ -269,11 +274,11 @@ impl Ends<'_> {
         dialler.agent.call(Call::Exchange(exchange), timeout).await
     }
 
-    async fn finish(&self, end: &End) -> Option<Finished> {
+    async fn finish(&self, end: &End) -> Result<Finished, AgentError> {
         let call = Call::Finish(Finish {
             attempt: self.id.clone(),
         });
-        end.agent.call(call, Duration::from_secs(5)).await.ok()
+        end.agent.call(call, Duration::from_secs(5)).await
     }
 
     /// Both sides' digests against what this side knows was sent.
@@ -439,6 +444,26 @@ fn outcome_of(error: AgentError) -> Outcome {
         other => Outcome::Infrastructure {
             detail: other.to_string(),
         },
+    }
+}
+
+/// Why a side said nothing at the end, if it did not.
+fn silence(finished: &Result<Finished, AgentError>) -> Option<String> {
+    let error = finished.as_ref().err()?;
+    matches!(error, AgentError::Silent { .. } | AgentError::Gone { .. }).then(|| error.to_string())
+}
+
+/// The side that still answers says what it missed; the one to look at is the
+/// one that does not.
+fn blame(outcome: Outcome, silent: &[String]) -> Outcome {
+    match outcome {
+        Outcome::StackFailure(mut failure) => {
+            for who in silent {
+                failure.detail = format!("{}; {who}", failure.detail);
+            }
+            Outcome::StackFailure(failure)
+        }
+        other => other,
     }
 }
 

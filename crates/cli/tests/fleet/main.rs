@@ -9,4 +9,6 @@ mod nat_boxes;
 #[cfg(test)]
 mod reach;
 #[cfg(test)]
+mod reboot;
+#[cfg(test)]
 mod twin;

@@ -8,7 +8,7 @@ use std::sync::{Arc, LazyLock};
 use std::time::Duration;
 
 use fleet::{Artifact, Host, Reach};
-use lab::Twin;
+use lab::{HostReport, Twin};
 use model::inventory::Node;
 use tokio::sync::{Mutex, OwnedMutexGuard};
 
@@ -84,6 +84,13 @@ pub fn address(name: &str) -> IpAddr {
     let fleet = SITE.twin.relocated();
     let found = fleet.nodes.iter().find(|n| n.name.as_str() == name);
     found.unwrap().address()
+}
+
+/// What the twin says of a host.
+pub fn report(name: &str) -> HostReport {
+    let status = SITE.twin.status().unwrap();
+    let found = status.hosts.into_iter().find(|h| h.name.as_str() == name);
+    found.unwrap()
 }
 
 pub async fn connect(name: &str) -> Host {

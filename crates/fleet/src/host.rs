@@ -134,6 +134,19 @@ impl Host {
         self.script_ok(&quoted.join(" "), None, limit).await
     }
 
+    /// The session, if it still has its connection: without one, ssh would look
+    /// for a host called `none`.
+    fn session(&self, wanted_by: &str) -> Result<&Session, FleetError> {
+        if self.session.control_socket().exists() {
+            return Ok(&self.session);
+        }
+        Err(FleetError::Session {
+            node: self.node.name.clone(),
+            command: first_line(wanted_by),
+            detail: "the connection was lost".into(),
+        })
+    }
+
     pub(crate) fn succeeded(&self, script: &str, output: &Output) -> Result<String, FleetError> {
         if output.status.success() {
             return Ok(String::from_utf8_lossy(&output.stdout).into_owned());
@@ -158,11 +171,7 @@ impl Host {
             command: first_line(script),
             detail,
         };
-        // Without its master, ssh would look for a host called `none`.
-        if !self.session.control_socket().exists() {
-            return Err(broken("the connection was lost".into()));
-        }
-        let mut command = self.session.shell(script);
+        let mut command = self.session(script)?.shell(script);
         command.stdin(if stdin.is_some() {
             Stdio::piped()
         } else {
@@ -245,14 +254,15 @@ ss -Hlun 2>/dev/null | awk '{{print $4}}'",
     /// sshd refuses the forwarding.
     pub async fn forward_socket(&self, remote: &str, label: &str) -> Result<Forwarded, FleetError> {
         let path = self.sockets.path().join(label);
-        let forward = self.session.request_port_forward(
+        let command = format!("forward {remote}");
+        let forward = self.session(&command)?.request_port_forward(
             ForwardType::Local,
             path.as_path(),
             Path::new(remote),
         );
         forward.await.map_err(|e| FleetError::Session {
             node: self.node.name.clone(),
-            command: format!("forward {remote}"),
+            command,
             detail: chain(&e),
         })?;
         Ok(Forwarded {

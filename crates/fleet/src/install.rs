@@ -273,6 +273,7 @@ systemctl daemon-reload; systemctl reset-failed 2>/dev/null; true",
 }
 
 /// Writes all units, restarts those that changed, and prints `UNIT DIGEST` of each.
+/// `cat` writes the files: unlike a shell's `printf` it says why it could not.
 fn activation(services: &[Service], install_path: &str) -> String {
     let mut script = "set -u; export LC_ALL=C; reload=no; restart=\n".to_owned();
     for service in services {
@@ -283,7 +284,7 @@ fn activation(services: &[Service], install_path: &str) -> String {
             script.push_str(&format!("if ! systemctl is-active -q {name}; then\n"));
         }
         script.push_str(&format!(
-            "printf %s {text} > {file}.new || {{ rm -f {file}.new; exit 1; }}
+            "printf %s {text} | cat > {file}.new || {{ rm -f {file}.new; exit 1; }}
 if cmp -s {file}.new {file}; then rm {file}.new; systemctl is-active -q {name} || restart=\"$restart {name}\"
 else mv {file}.new {file}; reload=yes; restart=\"$restart {name}\"; fi\n",
             text = quote(&unit.render()),

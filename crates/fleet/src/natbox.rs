@@ -195,7 +195,7 @@ impl Host {
         let script = format!(
             "set -eu
 put() {{
-  printf %s \"$2\" > \"$1.new\"
+  printf %s \"$2\" | cat > \"$1.new\"
   if cmp -s \"$1.new\" \"$1\"; then rm \"$1.new\"; else rm -f {DIRECTORY}/applied; mv \"$1.new\" \"$1\"; fi
 }}
 mkdir -p {DIRECTORY}
@@ -217,6 +217,7 @@ touch {DIRECTORY}/applied",
         self.script_ok(&script, None, Duration::from_secs(90))
             .await
             .map(drop)
+            .map_err(|e| e.or_full(DIRECTORY, script.len() as u64))
     }
 
     /// Removes the host's NAT box, if there is one.

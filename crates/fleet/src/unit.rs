@@ -21,6 +21,7 @@ pub struct Unit {
 
 impl Unit {
     pub fn render(&self) -> String {
+        // A host that boots may have its addresses late, so a service tries for ever.
         let mut text = format!(
             "{MARK}\n[Unit]\nDescription={}\nWants=network-online.target\nAfter=network-online.target\nStartLimitIntervalSec=0\n",
             self.description
@@ -33,6 +34,7 @@ impl Unit {
             .iter()
             .map(|word| word_for_systemd(word))
             .collect();
+        // `exec`: started means that the program runs, not that systemd has forked.
         let _ = write!(
             text,
             "\n[Service]\nType=exec\nExecStart={}\nRestart=on-failure\nRestartSec=1\nLimitNOFILE=65536\nEnvironment=RUST_BACKTRACE=1\n\

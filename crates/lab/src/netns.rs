@@ -59,8 +59,9 @@ impl Namespace {
     /// # Errors
     /// The path cannot be made.
     pub fn pin(&self, path: &Path) -> Result<(), LabError> {
-        File::create(path).map_err(LabError::file("create", path))?;
+        // Of the host's earlier boot; a mount point cannot be created over.
         let _ = nix::mount::umount2(path, nix::mount::MntFlags::MNT_DETACH);
+        File::create(path).map_err(LabError::file("create", path))?;
         let source = format!("/proc/self/fd/{}", std::os::fd::AsRawFd::as_raw_fd(&self.0));
         mount(
             Some(source.as_str()),

@@ -7,6 +7,5 @@ mod lateness;
 mod packet;
 mod path;
 
-pub use counters::Counters;
-pub use forwarder::{Forwarder, Wire};
+pub use forwarder::Forwarder;
 pub use lateness::Lateness;

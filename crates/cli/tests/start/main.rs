@@ -1,9 +1,16 @@
 //! `vps-test start` as a user runs it: the real binary on real twins.
 
+#[cfg(test)]
 mod ant_quic;
+#[cfg(test)]
 mod bed;
+#[cfg(test)]
 mod hosts;
+#[cfg(test)]
 mod networks;
+#[cfg(test)]
 mod result;
+#[cfg(test)]
 mod testers;
+#[cfg(test)]
 mod words;

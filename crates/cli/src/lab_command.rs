@@ -113,7 +113,7 @@ pub fn run(args: LabArgs) -> miette::Result<ExitCode> {
             Ok(ExitCode::SUCCESS)
         }
         LabCommand::Connect { twin, host, port } => {
-            let connection = Twin::open(&twin.name)?.connect(&host, port)?;
+            let connection = lab::connect(&twin.name, &host, port)?;
             lab::send_fd(std::io::stdout(), &connection)?;
             Ok(ExitCode::SUCCESS)
         }

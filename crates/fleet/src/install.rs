@@ -275,7 +275,7 @@ systemctl daemon-reload; systemctl reset-failed 2>/dev/null; true",
 /// Writes all units, restarts those that changed, and prints `UNIT DIGEST` of each.
 /// `cat` writes the files: unlike a shell's `printf` it says why it could not.
 fn activation(services: &[Service], install_path: &str) -> String {
-    let mut script = "set -u; export LC_ALL=C; reload=no; restart=\n".to_owned();
+    let mut script = "set -u; export LC_ALL=C; reload=no; enable=; restart=\n".to_owned();
     for service in services {
         let mut unit = service.unit.clone();
         unit.exec.insert(0, service.artifact.path_in(install_path));
@@ -286,7 +286,10 @@ fn activation(services: &[Service], install_path: &str) -> String {
         script.push_str(&format!(
             "printf %s {text} | cat > {file}.new || {{ rm -f {file}.new; exit 1; }}
 if cmp -s {file}.new {file}; then rm {file}.new; systemctl is-active -q {name} || restart=\"$restart {name}\"
-else mv {file}.new {file}; reload=yes; restart=\"$restart {name}\"; fi\n",
+else
+  if [ -e {file} ]; then reload=yes; else enable=\"$enable {name}\"; fi
+  mv {file}.new {file}; restart=\"$restart {name}\"
+fi\n",
             text = quote(&unit.render()),
         ));
         if service.pinned {
@@ -295,7 +298,8 @@ else mv {file}.new {file}; reload=yes; restart=\"$restart {name}\"; fi\n",
     }
     let names: Vec<String> = services.iter().map(|s| quote(&s.unit.name)).collect();
     script.push_str(&format!(
-        "[ $reload = yes ] && systemctl daemon-reload && systemctl enable -q {all} 2>/dev/null
+        "[ -n \"$enable\" ] && systemctl enable -q --no-reload $enable 2>/dev/null
+[ $reload = yes ] && systemctl daemon-reload
 [ -n \"$restart\" ] && systemctl restart $restart
 [ -n \"$restart\" ] && sleep 0.3
 for unit in {all}; do

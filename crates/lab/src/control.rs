@@ -110,12 +110,22 @@ pub fn ask(socket: &Path, request: &Request) -> Result<(Answer, UnixStream), Lab
     let mut line = serde_json::to_vec(request).map_err(|e| LabError::Daemon(e.to_string()))?;
     line.push(b'\n');
     stream.write_all(&line).map_err(failed())?;
-    let answer = read_line(&stream).map_err(failed())?;
+    let answer = match request {
+        Request::Connect { .. } => read_line(&stream),
+        _ => read_to_line_end(&stream),
+    };
+    let answer = answer.map_err(failed())?;
     let answer = serde_json::from_str(&answer).map_err(|e| LabError::Daemon(e.to_string()))?;
     match answer {
         Answer::Error(detail) => Err(LabError::Daemon(detail)),
         answer => Ok((answer, stream)),
     }
+}
+
+fn read_to_line_end(stream: &UnixStream) -> std::io::Result<String> {
+    let mut line = String::new();
+    BufReader::new(stream).read_line(&mut line)?;
+    Ok(line)
 }
 
 /// A line, byte by byte: what follows it (a descriptor's byte) must stay unread.

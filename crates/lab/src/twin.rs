@@ -63,8 +63,12 @@ impl Twin {
         let inventory = run_dir.inventory();
         std::fs::write(&inventory, options.inventory)
             .map_err(LabError::file("write", inventory))?;
-        let booted = start_daemon(&run_dir)
-            .and_then(|mut daemon| wait_ready(&run_dir, &mut daemon, progress));
+        let booted = start_daemon(&run_dir).and_then(|mut daemon| {
+            wait_ready(&run_dir, &mut daemon, progress)?;
+            // It is our child: whoever takes it down waits until it is gone.
+            std::thread::spawn(move || daemon.wait());
+            Ok(())
+        });
         match booted {
             Ok(()) => Self::open(options.name),
             Err(error) => {
@@ -150,7 +154,7 @@ impl Twin {
 
     /// A TCP connection from the controller to a host's port.
     pub fn connect(&self, host: &str, port: u16) -> Result<TcpStream, LabError> {
-        connect(&self.run_dir, host, port)
+        connect(self.name(), host, port)
     }
 
     fn ask(&self, request: &Request) -> Result<Answer, LabError> {
@@ -158,14 +162,20 @@ impl Twin {
     }
 }
 
-fn connect(run_dir: &RunDir, host: &str, port: u16) -> Result<TcpStream, LabError> {
-    let (_, stream) = control::ask(
-        &run_dir.socket(),
-        &Request::Connect {
-            host: host.into(),
-            port,
-        },
-    )?;
+/// [`Twin::connect`] with nothing else asked first: every SSH session begins here.
+///
+/// # Errors
+/// None of this name is up, or the host does not listen there.
+pub fn connect(name: &str, host: &str, port: u16) -> Result<TcpStream, LabError> {
+    let run_dir = RunDir::of(name)?;
+    if !run_dir.socket().exists() {
+        return Err(LabError::NotUp { name: name.into() });
+    }
+    let request = Request::Connect {
+        host: host.into(),
+        port,
+    };
+    let (_, stream) = control::ask(&run_dir.socket(), &request)?;
     receive_fd(&stream).map(TcpStream::from)
 }
 

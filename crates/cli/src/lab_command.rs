@@ -10,6 +10,7 @@ use miette::{IntoDiagnostic, WrapErr};
 
 use crate::exit;
 use crate::inventory_file;
+use crate::project::Project;
 
 #[derive(Debug, Args)]
 pub struct LabArgs {
@@ -121,7 +122,7 @@ pub fn run(args: LabArgs) -> miette::Result<ExitCode> {
 }
 
 fn up(fleet: Option<PathBuf>, name: &str) -> miette::Result<ExitCode> {
-    let file = inventory_file::find(fleet)?;
+    let file = inventory_file::find(fleet.or_else(Project::configured_fleet))?;
     let text = inventory_file::text(&file)?;
     model::inventory::read(&file.display().to_string(), &text)?;
     let began = std::time::Instant::now();

@@ -261,7 +261,8 @@ if [ -d \"$path\" ]; then
   find \"$path/\" -maxdepth 1 -type f -regextype posix-extended -regex '.*-[0-9a-f]{{64}}' -delete
   rmdir --ignore-fail-on-non-empty \"$path\"
 fi
-rm -rf /var/lib/vps-test /run/vps-test
+rm -rf /var/lib/vps-test
+rm -f /run/vps-test/*.sock; rmdir --ignore-fail-on-non-empty /run/vps-test 2>/dev/null
 systemctl daemon-reload; systemctl reset-failed 2>/dev/null; true",
             path = quote(install_path.trim_end_matches('/')),
             digest = "?".repeat(64),
@@ -281,7 +282,10 @@ fn activation(services: &[Service], install_path: &str) -> String {
         unit.exec.insert(0, service.artifact.path_in(install_path));
         let (name, file) = (quote(&unit.name), quote(&format!("{UNITS}/{}", unit.name)));
         if service.pinned {
-            script.push_str(&format!("if ! systemctl is-active -q {name}; then\n"));
+            let words = quote(&service.unit.command_line());
+            script.push_str(&format!(
+                "if ! systemctl is-active -q {name} || ! grep -qF -e {words} {file}; then\n"
+            ));
         }
         script.push_str(&format!(
             "printf %s {text} | cat > {file}.new || {{ rm -f {file}.new; exit 1; }}

@@ -1,6 +1,7 @@
 //! A twin as its users see it: up, down, and what to ask it in between.
 
 use std::fs::File;
+use std::io::ErrorKind;
 use std::net::{SocketAddr, TcpStream};
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
@@ -82,7 +83,12 @@ impl Twin {
     /// None of this name is up.
     pub fn open(name: &str) -> Result<Self, LabError> {
         let run_dir = RunDir::of(name)?;
-        ask_status(&run_dir).map_err(|_| LabError::NotUp { name: name.into() })?;
+        ask_status(&run_dir).map_err(|error| match error {
+            LabError::File { source, .. } if source.kind() == ErrorKind::PermissionDenied => {
+                LabError::NotRoot
+            }
+            _ => LabError::NotUp { name: name.into() },
+        })?;
         let inventory = run_dir.inventory();
         let text =
             std::fs::read_to_string(&inventory).map_err(LabError::file("read", &inventory))?;

@@ -4,7 +4,9 @@
 //! PID 1: when that process ends, for whatever reason, the kernel ends every
 //! host with it and unmounts everything.
 
+use std::fs::File;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpStream};
+use std::os::fd::AsFd;
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::process::Command;
 use std::sync::{Arc, Mutex};
@@ -210,13 +212,8 @@ impl Daemon {
             Err(error) => return reply(stream, &Answer::Error(error.to_string())),
         };
         match request {
-            Request::Connect { host, port } => match self.connect(&host, port) {
-                Ok(connection) => {
-                    reply(stream, &Answer::Done);
-                    let _ = send_fd(stream, &connection);
-                }
-                Err(error) => reply(stream, &Answer::Error(error)),
-            },
+            Request::Connect { host, port } => hand_over(stream, self.connect(&host, port)),
+            Request::Namespace { host } => hand_over(stream, self.namespace(&host)),
             Request::Down => {
                 reply(stream, &Answer::Done);
                 std::process::exit(0);
@@ -238,7 +235,7 @@ impl Daemon {
                 self.site.forwarder.set_cut(x, y, cut);
                 self.site.forwarder.set_cut(y, x, cut);
             }),
-            Request::Connect { .. } | Request::Down => Answer::Done,
+            Request::Connect { .. } | Request::Namespace { .. } | Request::Down => Answer::Done,
         }
     }
 
@@ -258,12 +255,23 @@ impl Daemon {
         }
     }
 
-    fn connect(&self, host: &str, port: u16) -> Result<TcpStream, String> {
-        let found = self
-            .hosts
+    fn host(&self, name: &str) -> Result<&Host, String> {
+        self.hosts
             .iter()
-            .find(|h| h.node.name.as_str() == host || h.node.hostname == host);
-        let found = found.ok_or_else(|| format!("no host `{host}`"))?;
+            .find(|h| h.node.name.as_str() == name || h.node.hostname == name)
+            .map(Arc::as_ref)
+            .ok_or_else(|| format!("no host `{name}`"))
+    }
+
+    /// The one that the host is in now; a reboot brings another.
+    fn namespace(&self, host: &str) -> Result<File, String> {
+        let name = &self.host(host)?.node.name;
+        let path = self.site.run_dir.netns_of(name.as_str());
+        File::open(&path).map_err(|e| format!("cannot open `{}`: {e}", path.display()))
+    }
+
+    fn connect(&self, host: &str, port: u16) -> Result<TcpStream, String> {
+        let found = self.host(host)?;
         let address = SocketAddr::new(IpAddr::V4(found.addresses[0]), port);
         let connected = self.controller.run(|| {
             TcpStream::connect_timeout(&address, Duration::from_secs(10))
@@ -295,6 +303,16 @@ impl Daemon {
             wan: counters.totals(),
             lateness: counters.lateness(),
         }
+    }
+}
+
+fn hand_over(stream: &UnixStream, what: Result<impl AsFd, String>) {
+    match what {
+        Ok(descriptor) => {
+            reply(stream, &Answer::Done);
+            let _ = send_fd(stream, descriptor);
+        }
+        Err(error) => reply(stream, &Answer::Error(error)),
     }
 }
 

@@ -13,6 +13,7 @@ use crate::cgroup::Cgroups;
 use crate::control::{self, Answer, HostState, Request, Status};
 use crate::error::LabError;
 use crate::fdpass::receive_fd;
+use crate::netns::Namespace;
 use crate::preflight;
 use crate::run_dir::RunDir;
 
@@ -151,6 +152,14 @@ impl Twin {
     /// A TCP connection from the controller to a host's port.
     pub fn connect(&self, host: &str, port: u16) -> Result<TcpStream, LabError> {
         connect(&self.run_dir, host, port)
+    }
+
+    /// The network namespace that a host is in until it reboots: what runs in it
+    /// sends as the host does.
+    pub fn namespace(&self, host: &str) -> Result<Namespace, LabError> {
+        let request = Request::Namespace { host: host.into() };
+        let (_, stream) = control::ask(&self.run_dir.socket(), &request)?;
+        receive_fd(&stream).map(Namespace::from)
     }
 
     fn ask(&self, request: &Request) -> Result<Answer, LabError> {

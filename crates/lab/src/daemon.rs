@@ -24,6 +24,7 @@ use crate::error::LabError;
 use crate::fdpass::send_fd;
 use crate::host::{Host, Identity, Neighbours, Site};
 use crate::netns::Namespace;
+use crate::record::{self, Record};
 use crate::run_dir::RunDir;
 use crate::ssh_config;
 use crate::wan::Forwarder;
@@ -66,12 +67,15 @@ fn outside(name: &str) -> Result<(), LabError> {
 fn inside(run_dir: RunDir) -> Result<(), LabError> {
     nix::sys::prctl::set_pdeathsig(Signal::SIGKILL)
         .map_err(LabError::system("tie this process to its parent"))?;
+    // First of all: from here on there is something to clean up.
+    let record = Record::of_this_process(run_dir.name())?;
+    record.write(&record::path(run_dir.path()))?;
     make_private()?;
     let inventory = run_dir.inventory();
     let text = std::fs::read_to_string(&inventory).map_err(LabError::file("read", &inventory))?;
     let fleet = model::inventory::read("fleet.yaml", &text)
         .map_err(|e| LabError::Inventory(e.to_string()))?;
-    let daemon = Daemon::boot(run_dir, fleet)?;
+    let daemon = Daemon::boot(run_dir, fleet, record.cgroups)?;
     daemon.serve()
 }
 
@@ -93,7 +97,7 @@ struct Daemon {
 }
 
 impl Daemon {
-    fn boot(run_dir: RunDir, fleet: Fleet) -> Result<Arc<Self>, LabError> {
+    fn boot(run_dir: RunDir, fleet: Fleet, cgroups: Cgroups) -> Result<Arc<Self>, LabError> {
         let assigned = addresses::assign(&fleet);
         let forwarder = start_wan(&fleet)?;
         let controller = Namespace::create()?;
@@ -103,7 +107,7 @@ impl Daemon {
             &[CONTROLLER],
         )?;
         let site = Arc::new(Site {
-            cgroups: Cgroups::of_twin(run_dir.name()),
+            cgroups,
             neighbours: neighbours(&fleet, &assigned),
             identity: controller_key(&run_dir)?,
             forwarder,
@@ -272,6 +276,9 @@ impl Daemon {
 
     fn connect(&self, host: &str, port: u16) -> Result<TcpStream, String> {
         let found = self.host(host)?;
+        if let (HostState::Off(why), _) = found.state() {
+            return Err(format!("host `{host}` is off: {why}"));
+        }
         let address = SocketAddr::new(IpAddr::V4(found.addresses[0]), port);
         let connected = self.controller.run(|| {
             TcpStream::connect_timeout(&address, Duration::from_secs(10))

@@ -156,7 +156,7 @@ fn a_host_that_is_powered_off_stays_off_and_the_others_run_on() {
     let again = up(&site.name, &fleet_of(2));
     assert!(again.status.success(), "{}", said(&again));
     assert!(
-        said(&again).contains("n1"),
+        said(&again).contains("n1 is off"),
         "up does not say that a host is off: {}",
         said(&again)
     );

@@ -126,6 +126,9 @@ fn started(pid: u32) -> Option<String> {
 }
 
 fn namespaces(pid: u32) -> Vec<PathBuf> {
+    if stat(pid).is_none() {
+        return Vec::new();
+    }
     let of = |kind| fs::read_link(format!("/proc/{pid}/ns/{kind}")).ok();
     ["net", "mnt", "pid"].into_iter().filter_map(of).collect()
 }

@@ -10,6 +10,7 @@ use std::time::{Duration, Instant};
 use lab::Twin;
 use model::flow::FlowCount;
 use model::inventory::{NodeName, Transport};
+use nix::sys::socket::{setsockopt, sockopt};
 
 pub const PROGRAM: &str = env!("CARGO_BIN_EXE_vps-test");
 pub const FLEET: &str = include_str!("fleet.yaml");
@@ -67,6 +68,8 @@ impl Site {
         let namespace = self.twin.namespace(node).unwrap();
         let bound = namespace.run(|| Ok(UdpSocket::bind((address, 0)).unwrap()));
         let socket = bound.unwrap();
+        // What the receiver drops for want of room is not what is tested.
+        setsockopt(&socket, sockopt::RcvBufForce, &(16 << 20)).unwrap();
         socket
             .set_read_timeout(Some(Duration::from_millis(500)))
             .unwrap();

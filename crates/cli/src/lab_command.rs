@@ -1,5 +1,7 @@
 //! `vps-test lab …`
 
+mod bench;
+
 use std::net::TcpListener;
 use std::path::PathBuf;
 use std::process::{Command, ExitCode};
@@ -62,6 +64,13 @@ enum LabCommand {
         #[command(flatten)]
         twin: Name,
     },
+    /// Measure what the twin costs
+    #[command(hide = true)]
+    Bench {
+        /// Inventory of ten hosts; by default the one in ./fleets
+        #[arg(long, value_name = "FILE")]
+        fleet: Option<PathBuf>,
+    },
     /// The twin itself
     #[command(hide = true)]
     Serve {
@@ -106,6 +115,10 @@ pub fn run(args: LabArgs) -> miette::Result<ExitCode> {
         } => forward(&twin.name, &target, listen),
         LabCommand::SshConfig { twin } => {
             println!("{}", Twin::open(&twin.name)?.ssh_config().display());
+            Ok(ExitCode::SUCCESS)
+        }
+        LabCommand::Bench { fleet } => {
+            bench::run(fleet)?;
             Ok(ExitCode::SUCCESS)
         }
         LabCommand::Serve { twin } => {

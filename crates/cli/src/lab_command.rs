@@ -133,6 +133,7 @@ fn up(fleet: Option<PathBuf>, name: &str) -> miette::Result<ExitCode> {
         },
         |p| eprintln!("{} of {} hosts answer", p.ready, p.hosts),
     )?;
+    warn_of_hosts_off(&twin)?;
     println!(
         "twin `{name}` of fleet `{}` is up, {:.1} s",
         twin.fleet().name,
@@ -149,6 +150,16 @@ fn up(fleet: Option<PathBuf>, name: &str) -> miette::Result<ExitCode> {
     );
     println!("down   vps-test lab down --name {name}");
     Ok(ExitCode::SUCCESS)
+}
+
+/// One that was up already may have lost some since.
+fn warn_of_hosts_off(twin: &Twin) -> Result<(), LabError> {
+    for host in twin.status()?.hosts {
+        if let HostState::Off(why) = host.state {
+            eprintln!("{} is off: {why}", host.name);
+        }
+    }
+    Ok(())
 }
 
 fn status(name: &str, json: bool) -> miette::Result<ExitCode> {
@@ -188,18 +199,7 @@ fn status(name: &str, json: bool) -> miette::Result<ExitCode> {
 
 fn exec(name: &str, node: &str, command: &[String]) -> miette::Result<ExitCode> {
     let twin = Twin::open(name)?;
-    let known = twin
-        .fleet()
-        .nodes
-        .iter()
-        .any(|n| n.name.as_str() == node || n.hostname == node);
-    if !known {
-        return Err(LabError::NoSuchHost {
-            name: name.into(),
-            node: node.into(),
-        }
-        .into());
-    }
+    check_host(&twin, node)?;
     let quoted: Vec<String> = command.iter().map(|word| fleet::quote(word)).collect();
     let status = Command::new("ssh")
         .arg("-F")
@@ -218,6 +218,20 @@ fn exec(name: &str, node: &str, command: &[String]) -> miette::Result<ExitCode> 
         }))
 }
 
+fn check_host(twin: &Twin, node: &str) -> Result<(), LabError> {
+    let nodes = &twin.fleet().nodes;
+    if nodes
+        .iter()
+        .any(|n| n.name.as_str() == node || n.hostname == node)
+    {
+        return Ok(());
+    }
+    Err(LabError::NoSuchHost {
+        name: twin.name().into(),
+        node: node.into(),
+    })
+}
+
 fn forward(name: &str, target: &str, listen: std::net::SocketAddr) -> miette::Result<ExitCode> {
     let twin = Twin::open(name)?;
     let (node, port) = target
@@ -226,6 +240,7 @@ fn forward(name: &str, target: &str, listen: std::net::SocketAddr) -> miette::Re
         .ok_or_else(|| {
             miette::miette!(help = "such as saorsa-1:443", "`{target}` is not NODE:PORT")
         })?;
+    check_host(&twin, &node)?;
     let listener = TcpListener::bind(listen)
         .into_diagnostic()
         .wrap_err_with(|| format!("cannot listen at {listen}"))?;

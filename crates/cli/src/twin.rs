@@ -84,6 +84,12 @@ impl Choice {
 /// Takes the twin down with it.
 pub struct UntilDropped(String);
 
+impl UntilDropped {
+    pub fn new(name: &str) -> Self {
+        Self(name.into())
+    }
+}
+
 impl Drop for UntilDropped {
     fn drop(&mut self) {
         if let Err(error) = Twin::down(&self.0) {

@@ -3,9 +3,15 @@
 
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+
+use crate::error::LabError;
+use crate::record::wait_until;
 
 /// Where cgroups of this twin may be made: one directory a hierarchy.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct Cgroups {
     parents: Vec<PathBuf>,
 }
@@ -32,11 +38,23 @@ impl Cgroups {
             .collect()
     }
 
-    /// Removes all of this twin's cgroups; their processes have ended.
-    pub fn remove(&self) {
+    /// Removes all of this twin's cgroups; their processes have ended, although
+    /// the kernel may need a moment to notice.
+    ///
+    /// # Errors
+    /// One of them is still in use.
+    pub fn remove(&self) -> Result<(), LabError> {
         for parent in &self.parents {
-            remove_tree(parent);
+            let is_gone = || {
+                remove_tree(parent);
+                !parent.exists()
+            };
+            if !wait_until(Duration::from_secs(5), is_gone) {
+                let busy = std::io::Error::from(std::io::ErrorKind::ResourceBusy);
+                return Err(LabError::file("remove", parent)(busy));
+            }
         }
+        Ok(())
     }
 }
 

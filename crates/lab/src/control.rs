@@ -36,6 +36,10 @@ pub enum Request {
         host: String,
         port: u16,
     },
+    /// A host's network namespace; the descriptor follows the answer.
+    Namespace {
+        host: String,
+    },
     Down,
 }
 

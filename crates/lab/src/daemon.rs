@@ -4,7 +4,9 @@
 //! PID 1: when that process ends, for whatever reason, the kernel ends every
 //! host with it and unmounts everything.
 
+use std::fs::File;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpStream};
+use std::os::fd::AsFd;
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::process::Command;
 use std::sync::{Arc, Mutex};
@@ -22,6 +24,7 @@ use crate::error::LabError;
 use crate::fdpass::send_fd;
 use crate::host::{Host, Identity, Neighbours, Site};
 use crate::netns::Namespace;
+use crate::record::{self, Record};
 use crate::run_dir::RunDir;
 use crate::ssh_config;
 use crate::wan::Forwarder;
@@ -64,12 +67,15 @@ fn outside(name: &str) -> Result<(), LabError> {
 fn inside(run_dir: RunDir) -> Result<(), LabError> {
     nix::sys::prctl::set_pdeathsig(Signal::SIGKILL)
         .map_err(LabError::system("tie this process to its parent"))?;
+    // First of all: from here on there is something to clean up.
+    let record = Record::of_this_process(run_dir.name())?;
+    record.write(&record::path(run_dir.path()))?;
     make_private()?;
     let inventory = run_dir.inventory();
     let text = std::fs::read_to_string(&inventory).map_err(LabError::file("read", &inventory))?;
     let fleet = model::inventory::read("fleet.yaml", &text)
         .map_err(|e| LabError::Inventory(e.to_string()))?;
-    let daemon = Daemon::boot(run_dir, fleet)?;
+    let daemon = Daemon::boot(run_dir, fleet, record.cgroups)?;
     daemon.serve()
 }
 
@@ -91,7 +97,7 @@ struct Daemon {
 }
 
 impl Daemon {
-    fn boot(run_dir: RunDir, fleet: Fleet) -> Result<Arc<Self>, LabError> {
+    fn boot(run_dir: RunDir, fleet: Fleet, cgroups: Cgroups) -> Result<Arc<Self>, LabError> {
         let assigned = addresses::assign(&fleet);
         let forwarder = start_wan(&fleet)?;
         let controller = Namespace::create()?;
@@ -101,7 +107,7 @@ impl Daemon {
             &[CONTROLLER],
         )?;
         let site = Arc::new(Site {
-            cgroups: Cgroups::of_twin(run_dir.name()),
+            cgroups,
             neighbours: neighbours(&fleet, &assigned),
             identity: controller_key(&run_dir)?,
             forwarder,
@@ -210,13 +216,8 @@ impl Daemon {
             Err(error) => return reply(stream, &Answer::Error(error.to_string())),
         };
         match request {
-            Request::Connect { host, port } => match self.connect(&host, port) {
-                Ok(connection) => {
-                    reply(stream, &Answer::Done);
-                    let _ = send_fd(stream, &connection);
-                }
-                Err(error) => reply(stream, &Answer::Error(error)),
-            },
+            Request::Connect { host, port } => hand_over(stream, self.connect(&host, port)),
+            Request::Namespace { host } => hand_over(stream, self.namespace(&host)),
             Request::Down => {
                 reply(stream, &Answer::Done);
                 std::process::exit(0);
@@ -238,7 +239,7 @@ impl Daemon {
                 self.site.forwarder.set_cut(x, y, cut);
                 self.site.forwarder.set_cut(y, x, cut);
             }),
-            Request::Connect { .. } | Request::Down => Answer::Done,
+            Request::Connect { .. } | Request::Namespace { .. } | Request::Down => Answer::Done,
         }
     }
 
@@ -258,12 +259,26 @@ impl Daemon {
         }
     }
 
-    fn connect(&self, host: &str, port: u16) -> Result<TcpStream, String> {
-        let found = self
-            .hosts
+    fn host(&self, name: &str) -> Result<&Host, String> {
+        self.hosts
             .iter()
-            .find(|h| h.node.name.as_str() == host || h.node.hostname == host);
-        let found = found.ok_or_else(|| format!("no host `{host}`"))?;
+            .find(|h| h.node.name.as_str() == name || h.node.hostname == name)
+            .map(Arc::as_ref)
+            .ok_or_else(|| format!("no host `{name}`"))
+    }
+
+    /// The one that the host is in now; a reboot brings another.
+    fn namespace(&self, host: &str) -> Result<File, String> {
+        let name = &self.host(host)?.node.name;
+        let path = self.site.run_dir.netns_of(name.as_str());
+        File::open(&path).map_err(|e| format!("cannot open `{}`: {e}", path.display()))
+    }
+
+    fn connect(&self, host: &str, port: u16) -> Result<TcpStream, String> {
+        let found = self.host(host)?;
+        if let (HostState::Off(why), _) = found.state() {
+            return Err(format!("host `{host}` is off: {why}"));
+        }
         let address = SocketAddr::new(IpAddr::V4(found.addresses[0]), port);
         let connected = self.controller.run(|| {
             TcpStream::connect_timeout(&address, Duration::from_secs(10))
@@ -295,6 +310,16 @@ impl Daemon {
             wan: counters.totals(),
             lateness: counters.lateness(),
         }
+    }
+}
+
+fn hand_over(stream: &UnixStream, what: Result<impl AsFd, String>) {
+    match what {
+        Ok(descriptor) => {
+            reply(stream, &Answer::Done);
+            let _ = send_fd(stream, descriptor);
+        }
+        Err(error) => reply(stream, &Answer::Error(error)),
     }
 }
 

@@ -38,7 +38,7 @@ pub enum LabError {
     NoSuchHost { name: String, node: String },
 
     #[error("twin `{name}` did not come up: {detail}")]
-    #[diagnostic(help("its log is {log}"))]
+    #[diagnostic(help("the last that it said:\n{log}"))]
     DidNotBoot {
         name: String,
         detail: String,

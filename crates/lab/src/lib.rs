@@ -17,6 +17,7 @@ mod fdpass;
 mod host;
 mod netns;
 mod preflight;
+mod record;
 mod run_dir;
 mod ssh_config;
 mod twin;

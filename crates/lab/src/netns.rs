@@ -16,6 +16,12 @@ use crate::error::LabError;
 #[derive(Debug)]
 pub struct Namespace(File);
 
+impl From<OwnedFd> for Namespace {
+    fn from(descriptor: OwnedFd) -> Self {
+        Self(descriptor.into())
+    }
+}
+
 impl Namespace {
     /// A new, empty one. The calling thread stays where it is.
     ///

@@ -5,7 +5,7 @@ use std::path::Path;
 use crate::error::LabError;
 
 /// Programs that a host or the WAN needs: name, why, Debian package.
-const PROGRAMS: [(&str, &str, &str); 5] = [
+const PROGRAMS: [(&str, &str, &str); 6] = [
     (
         "systemd-nspawn",
         "which boots the hosts",
@@ -13,8 +13,22 @@ const PROGRAMS: [(&str, &str, &str); 5] = [
     ),
     ("sshd", "which every host runs", "openssh-server"),
     ("ssh", "which reaches the hosts", "openssh-client"),
+    (
+        "ssh-keygen",
+        "which makes the hosts' keys",
+        "openssh-client",
+    ),
     ("ip", "which sets up their interfaces", "iproute2"),
     ("nft", "which makes their NATs", "nftables"),
+];
+
+/// Capabilities of root: name, number in <linux/capability.h>, why.
+const CAPABILITIES: [(&str, u32, &str); 5] = [
+    ("CAP_SYS_ADMIN", 21, "which makes namespaces and mounts"),
+    ("CAP_NET_ADMIN", 12, "which sets up the hosts' networks"),
+    ("CAP_NET_RAW", 13, "which the hosts have"),
+    ("CAP_MKNOD", 27, "which makes the hosts' devices"),
+    ("CAP_SYS_CHROOT", 18, "which gives the hosts their roots"),
 ];
 
 /// # Errors
@@ -23,6 +37,7 @@ pub fn check() -> Result<(), LabError> {
     if !nix::unistd::geteuid().is_root() {
         return Err(LabError::NotRoot);
     }
+    check_capabilities()?;
     let tun = Path::new("/dev/net/tun");
     if std::fs::File::options()
         .read(true)
@@ -46,6 +61,26 @@ pub fn check() -> Result<(), LabError> {
                 what: program.into(),
                 why,
                 remedy,
+            });
+        }
+    }
+    Ok(())
+}
+
+/// Root in a container may lack what root of the machine has.
+fn check_capabilities() -> Result<(), LabError> {
+    let path = "/proc/self/status";
+    let status = std::fs::read_to_string(path).map_err(LabError::file("read", path))?;
+    let effective = status
+        .lines()
+        .find_map(|line| line.strip_prefix("CapEff:"))
+        .and_then(|mask| u64::from_str_radix(mask.trim(), 16).ok());
+    for (name, bit, why) in CAPABILITIES {
+        if effective.is_some_and(|mask| mask & (1 << bit) == 0) {
+            return Err(LabError::Missing {
+                what: name.into(),
+                why,
+                remedy: "run it on the machine itself, or give this container the capability (such as `docker run --privileged`)".into(),
             });
         }
     }

@@ -1,6 +1,10 @@
 //! `/run/vps-test/lab/NAME/`: all that a twin leaves in the file system.
 
+use std::fs::File;
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
+
+use nix::fcntl::{Flock, FlockArg};
 
 use crate::error::LabError;
 
@@ -34,6 +38,31 @@ impl RunDir {
             .collect();
         all.sort_by(|a, b| a.name.cmp(&b.name));
         all
+    }
+
+    /// Makes the directory and holds it against other programs until the
+    /// returned file is dropped. Waits for whoever holds it now.
+    ///
+    /// # Errors
+    /// It cannot be made or held.
+    pub fn hold(&self) -> Result<Flock<File>, LabError> {
+        loop {
+            std::fs::create_dir_all(&self.path).map_err(LabError::file("create", &self.path))?;
+            let Ok(file) = File::open(&self.path) else {
+                continue;
+            };
+            let held = Flock::lock(file, FlockArg::LockExclusive)
+                .map_err(|(_, errno)| LabError::file("hold", &self.path)(errno.into()))?;
+            // Its last holder may have removed it: then what we hold is nothing.
+            if held
+                .metadata()
+                .map_err(LabError::file("read", &self.path))?
+                .nlink()
+                > 0
+            {
+                return Ok(held);
+            }
+        }
     }
 
     pub fn name(&self) -> &str {

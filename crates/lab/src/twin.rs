@@ -3,6 +3,7 @@
 use std::fs::File;
 use std::io::ErrorKind;
 use std::net::{SocketAddr, TcpStream};
+use std::path::Path;
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
@@ -11,10 +12,12 @@ use model::inventory::{Fleet, Link, NodeName};
 
 use crate::addresses;
 use crate::cgroup::Cgroups;
-use crate::control::{self, Answer, HostState, Request, Status};
+use crate::control::{self, Answer, HostReport, HostState, Request, Status};
 use crate::error::LabError;
 use crate::fdpass::receive_fd;
+use crate::netns::Namespace;
 use crate::preflight;
+use crate::record::{self, Process, Record};
 use crate::run_dir::RunDir;
 
 /// Which fleet to boot, and as what.
@@ -48,6 +51,8 @@ impl Twin {
     pub fn up(options: &UpOptions<'_>, progress: impl FnMut(UpProgress)) -> Result<Self, LabError> {
         preflight::check()?;
         let run_dir = RunDir::of(options.name)?;
+        // Two that boot it at once: the second finds it up.
+        let _held = run_dir.hold()?;
         if ask_status(&run_dir).is_ok() {
             let up = std::fs::read_to_string(run_dir.inventory()).unwrap_or_default();
             return if up == options.inventory {
@@ -58,9 +63,7 @@ impl Twin {
                 })
             };
         }
-        remove(&run_dir)?;
-        std::fs::create_dir_all(run_dir.path())
-            .map_err(LabError::file("create", run_dir.path()))?;
+        remove_contents(&run_dir)?;
         let inventory = run_dir.inventory();
         std::fs::write(&inventory, options.inventory)
             .map_err(LabError::file("write", inventory))?;
@@ -73,7 +76,7 @@ impl Twin {
         match booted {
             Ok(()) => Self::open(options.name),
             Err(error) => {
-                let _ = Self::down(options.name);
+                let _ = remove_held(&run_dir);
                 Err(error)
             }
         }
@@ -163,6 +166,14 @@ impl Twin {
         connect(self.name(), host, port)
     }
 
+    /// The network namespace that a host is in until it reboots: what runs in it
+    /// sends as the host does.
+    pub fn namespace(&self, host: &str) -> Result<Namespace, LabError> {
+        let request = Request::Namespace { host: host.into() };
+        let (_, stream) = control::ask(&self.run_dir.socket(), &request)?;
+        receive_fd(&stream).map(Namespace::from)
+    }
+
     fn ask(&self, request: &Request) -> Result<Answer, LabError> {
         control::ask(&self.run_dir.socket(), request).map(|(answer, _)| answer)
     }
@@ -233,21 +244,20 @@ fn wait_ready(
     daemon: &mut std::process::Child,
     mut progress: impl FnMut(UpProgress),
 ) -> Result<(), LabError> {
-    let failed = |detail: String| LabError::DidNotBoot {
+    let failed = |detail: &str, log: &Path| LabError::DidNotBoot {
         name: run_dir.name().into(),
-        detail,
-        log: run_dir.log().display().to_string(),
+        detail: detail.into(),
+        log: last_lines(log),
     };
     let began = Instant::now();
     let mut shown = usize::MAX;
     loop {
-        if let Ok(Some(status)) = daemon.try_wait()
-            && !status.success()
-        {
-            let log = std::fs::read_to_string(run_dir.log()).unwrap_or_default();
-            return Err(failed(
-                log.lines().last().unwrap_or("its daemon ended").to_owned(),
-            ));
+        match daemon.try_wait() {
+            Ok(Some(status)) if status.success() => {
+                return Err(failed("it was taken down meanwhile", &run_dir.log()));
+            }
+            Ok(Some(_)) => return Err(failed("its daemon ended", &run_dir.log())),
+            _ => {}
         }
         let mut hosts = 10;
         if let Ok(status) = ask_status(run_dir) {
@@ -264,22 +274,31 @@ fn wait_ready(
             if status.is_ready() {
                 return Ok(());
             }
-            let off = status.hosts.iter().find_map(|h| match &h.state {
-                HostState::Off(why) => Some(format!("{}: {why}", h.name)),
-                _ => None,
-            });
-            if let Some(why) = off {
-                return Err(failed(why));
+            if let Some((name, why)) = status.hosts.iter().find_map(off) {
+                let console = run_dir.console_of(name.as_str());
+                return Err(failed(&format!("{name} is off: {why}"), &console));
             }
         }
         if began.elapsed() > patience(hosts) {
-            return Err(failed(format!(
-                "not all hosts answered SSH within {:?}",
-                patience(hosts)
-            )));
+            let detail = format!("not all hosts answered SSH within {:?}", patience(hosts));
+            return Err(failed(&detail, &run_dir.log()));
         }
         std::thread::sleep(Duration::from_millis(20));
     }
+}
+
+fn off(host: &HostReport) -> Option<(&NodeName, &str)> {
+    match &host.state {
+        HostState::Off(why) => Some((&host.name, why)),
+        HostState::Booting | HostState::Ready => None,
+    }
+}
+
+/// A log goes with its twin, so that what it said last must be in the message.
+fn last_lines(log: &Path) -> String {
+    let text = std::fs::read_to_string(log).unwrap_or_default();
+    let lines: Vec<_> = text.lines().filter(|l| !l.trim().is_empty()).collect();
+    lines[lines.len().saturating_sub(15)..].join("\n")
 }
 
 /// Far more than a host takes, so that a slow machine is not called a broken one.
@@ -287,26 +306,55 @@ fn patience(hosts: usize) -> Duration {
     Duration::from_secs(60) + Duration::from_secs(3) * u32::try_from(hosts).unwrap_or(u32::MAX)
 }
 
+/// Takes it down at once, even while somebody waits for it to boot.
 fn remove(run_dir: &RunDir) -> Result<(), LabError> {
-    if let Ok(status) = ask_status(run_dir) {
-        let _ = control::ask(&run_dir.socket(), &Request::Down);
-        wait_ended(status.daemon_pid);
+    end(run_dir);
+    if !run_dir.path().exists() {
+        return Ok(());
     }
-    Cgroups::of_twin(run_dir.name()).remove();
-    match std::fs::remove_dir_all(run_dir.path()) {
-        Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
-            Err(LabError::file("remove", run_dir.path())(error))
-        }
-        _ => Ok(()),
-    }
+    let _held = run_dir.hold()?;
+    remove_held(run_dir)
 }
 
-/// The outer process ends when everything inside has.
-fn wait_ended(pid: u32) {
-    let began = Instant::now();
-    while std::path::Path::new(&format!("/proc/{pid}/ns/pid")).exists()
-        && began.elapsed() < Duration::from_secs(20)
+fn remove_held(run_dir: &RunDir) -> Result<(), LabError> {
+    remove_contents(run_dir)?;
+    std::fs::remove_dir(run_dir.path()).map_err(LabError::file("remove", run_dir.path()))
+}
+
+fn remove_contents(run_dir: &RunDir) -> Result<(), LabError> {
+    end(run_dir);
+    let record = Record::read(&record::path(run_dir.path()));
+    record
+        .map_or_else(|| Cgroups::of_twin(run_dir.name()), |r| r.cgroups)
+        .remove()?;
+    let entries = std::fs::read_dir(run_dir.path());
+    for entry in entries
+        .map_err(LabError::file("read", run_dir.path()))?
+        .flatten()
     {
-        std::thread::sleep(Duration::from_millis(10));
+        let path = entry.path();
+        let removed = if path.is_dir() {
+            std::fs::remove_dir_all(&path)
+        } else {
+            std::fs::remove_file(&path)
+        };
+        removed.map_err(LabError::file("remove", path))?;
+    }
+    Ok(())
+}
+
+/// Returns when nothing runs any more, whether the daemon answers or not.
+fn end(run_dir: &RunDir) {
+    let outer = ask_status(run_dir)
+        .ok()
+        .and_then(|status| Process::of(i32::try_from(status.daemon_pid).ok()?));
+    if outer.is_some() {
+        let _ = control::ask(&run_dir.socket(), &Request::Down);
+    }
+    if let Some(record) = Record::read(&record::path(run_dir.path())) {
+        record.end();
+    }
+    if let Some(outer) = outer {
+        outer.wait();
     }
 }

@@ -1,7 +1,7 @@
 //! What was delivered, by flow, and what was not, by reason.
 
 use std::collections::HashMap;
-use std::net::SocketAddr;
+use std::net::{Ipv4Addr, SocketAddr};
 
 use model::flow::{FlowCount, FlowKey};
 
@@ -15,15 +15,41 @@ pub struct Counters {
     flows: HashMap<FlowKey, (u64, u64)>,
     totals: WanCounters,
     lateness: Histogram,
+    fragments: HashMap<FragmentKey, FlowKey>,
 }
+
+type FragmentKey = (Ipv4Addr, Ipv4Addr, u16);
+
+/// Fragmented packets whose end is awaited; one whose end was lost is forgotten.
+const MOST_FRAGMENTED: usize = 4096;
 
 impl Counters {
     pub fn delivered(&mut self, packet: &Packet) {
         self.totals.delivered += packet.segments;
-        if let Some(flow) = packet.flow {
+        if let Some(flow) = self.flow(packet) {
             let (packets, bytes) = self.flows.entry(flow).or_default();
             *packets += packet.segments;
             *bytes += packet.payload;
+        }
+    }
+
+    /// A later fragment is of the flow that its first one said.
+    fn flow(&mut self, packet: &Packet) -> Option<FlowKey> {
+        let Some(fragment) = packet.fragment else {
+            return packet.flow;
+        };
+        let key = (packet.source, packet.destination, fragment.number);
+        if let Some(flow) = packet.flow {
+            if self.fragments.len() >= MOST_FRAGMENTED {
+                self.fragments.clear();
+            }
+            self.fragments.insert(key, flow);
+            return Some(flow);
+        }
+        if fragment.last {
+            self.fragments.remove(&key)
+        } else {
+            self.fragments.get(&key).copied()
         }
     }
 

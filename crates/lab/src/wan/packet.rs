@@ -20,14 +20,24 @@ const FIN_AND_PSH: u8 = 0x09;
 pub struct Packet {
     pub source: Ipv4Addr,
     pub destination: Ipv4Addr,
-    /// `None` for anything but the first fragment of UDP or TCP.
+    /// `None` for anything but UDP or TCP, and for later fragments.
     pub flow: Option<FlowKey>,
+    /// `None` for a packet that is whole.
+    pub fragment: Option<Fragment>,
     /// Packets that a wire would carry.
     pub segments: u64,
     /// UDP or TCP payload of them all.
     pub payload: u64,
     /// Bytes on the wire, IP headers of every segment included.
     pub wire_bytes: u64,
+}
+
+/// A part of a packet that was too large for the wire. Only the first says which
+/// flow it is of; all of them have the same number.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Fragment {
+    pub number: u16,
+    pub last: bool,
 }
 
 /// Reads a packet with its virtio header; `None` for what is not whole IPv4.
@@ -50,9 +60,20 @@ pub fn parse(frame: &[u8]) -> Option<Packet> {
         source,
         destination,
         flow: transport.map(|t| t.flow(source, destination)),
+        fragment: fragment(ip),
         segments,
         payload,
         wire_bytes: payload + segments * headers as u64,
+    })
+}
+
+fn fragment(ip: &[u8]) -> Option<Fragment> {
+    const MORE: u16 = 0x2000;
+    const OFFSET: u16 = 0x1fff;
+    let word = u16::from_be_bytes([ip[6], ip[7]]);
+    (word & (MORE | OFFSET) != 0).then(|| Fragment {
+        number: u16::from_be_bytes([ip[4], ip[5]]),
+        last: word & MORE == 0,
     })
 }
 

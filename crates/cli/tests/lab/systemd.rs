@@ -1,0 +1,1 @@
+//! The twin where PID 1 is systemd.

@@ -2,10 +2,9 @@
 
 use std::path::Path;
 use std::process::Command;
-use std::sync::Arc;
 use std::time::Instant;
 
-use fleet::{Artifact, Host, Service, Unit};
+use fleet::{Artifact, Service, Unit};
 use futures::future::try_join_all;
 use miette::{IntoDiagnostic, WrapErr};
 
@@ -59,7 +58,7 @@ fn write_binary(file: &Path, round: usize) -> miette::Result<()> {
 /// From no session at all to a running service whose digest was read back.
 async fn deploy(ground: &Ground, artifact: &Artifact) -> miette::Result<f64> {
     let began = Instant::now();
-    let hosts: Vec<Arc<Host>> = ground.connect().await?.into_iter().take(NODES).collect();
+    let hosts = ground.connect(NODES).await?;
     let service = Service {
         artifact: artifact.clone(),
         unit: Unit {

@@ -36,14 +36,18 @@ impl Ground {
         self.twin.ssh_config()
     }
 
-    /// Fresh sessions to all hosts, side by side.
-    pub async fn connect(&self) -> miette::Result<Vec<Arc<Host>>> {
+    /// Fresh sessions to the first so many hosts, side by side.
+    pub async fn connect(&self, hosts: usize) -> miette::Result<Vec<Arc<Host>>> {
         let reach = Reach {
             ssh_config: Some(self.ssh_config()),
             connect_timeout: Duration::from_secs(10),
         };
         let fleet = self.twin.relocated();
-        let sessions = fleet.nodes.iter().map(|node| Host::connect(&reach, node));
+        let sessions = fleet
+            .nodes
+            .iter()
+            .take(hosts)
+            .map(|node| Host::connect(&reach, node));
         let hosts = try_join_all(sessions)
             .await
             .map_err(|e| Infrastructure::from_error(&e))?;

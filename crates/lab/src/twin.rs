@@ -17,7 +17,7 @@ use crate::error::LabError;
 use crate::fdpass::receive_fd;
 use crate::netns::Namespace;
 use crate::preflight;
-use crate::record::{self, Process, Record};
+use crate::record::{self, Record};
 use crate::run_dir::RunDir;
 
 /// Which fleet to boot, and as what.
@@ -345,16 +345,8 @@ fn remove_contents(run_dir: &RunDir) -> Result<(), LabError> {
 
 /// Returns when nothing runs any more, whether the daemon answers or not.
 fn end(run_dir: &RunDir) {
-    let outer = ask_status(run_dir)
-        .ok()
-        .and_then(|status| Process::of(i32::try_from(status.daemon_pid).ok()?));
-    if outer.is_some() {
-        let _ = control::ask(&run_dir.socket(), &Request::Down);
-    }
+    let _ = control::ask(&run_dir.socket(), &Request::Down);
     if let Some(record) = Record::read(&record::path(run_dir.path())) {
         record.end();
-    }
-    if let Some(outer) = outer {
-        outer.wait();
     }
 }

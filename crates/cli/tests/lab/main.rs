@@ -3,6 +3,8 @@
 #[cfg(test)]
 mod adverse;
 #[cfg(test)]
+mod cgroup;
+#[cfg(test)]
 mod errors;
 #[cfg(test)]
 mod hosts;

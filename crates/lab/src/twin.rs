@@ -234,7 +234,9 @@ fn detached(name: &str) -> Command {
             "--property=Delegate=yes",
             "--collect",
         ]);
-        command.arg(format!("--unit=vps-test-lab-{name}"));
+        // systemd may not have noticed yet that an earlier one of this name is gone.
+        let unique = std::process::id();
+        command.arg(format!("--unit=vps-test-lab-{name}-{unique}"));
     }
     command
 }

@@ -6,6 +6,7 @@ use lab::{HostState, Twin};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 
+use crate::cgroup::Cgroup;
 use crate::process::{Traces, machine};
 use crate::site::{
     FLEET, PROGRAM, SHARED, Site, fleet_of, lab, said, unused_name, up, wait_until, write_inventory,
@@ -203,21 +204,14 @@ fn down_works_from_another_cgroup_and_directly_after_a_kill() {
     let site = Site::boot("elsewhere", &fleet_of(2));
     let traces = Traces::of(&site.twin);
     kill_daemon(&site);
-    let down = from_another_cgroup(&["lab", "down", "--name", &site.name]);
+    let elsewhere = Cgroup::create();
+    let down = elsewhere
+        .command(PROGRAM)
+        .args(["lab", "down", "--name", &site.name])
+        .output()
+        .unwrap();
     assert!(down.status.success(), "{}", said(&down));
     assert_eq!(traces.left(), [""; 0]);
-}
-
-/// Runs the program in a cgroup that is not this process's.
-fn from_another_cgroup(args: &[&str]) -> std::process::Output {
-    let script = "for h in systemd unified .; do d=/sys/fs/cgroup/$h/t-elsewhere-$$; \
-        [ -e /sys/fs/cgroup/$h/cgroup.procs ] && mkdir $d && echo $$ > $d/cgroup.procs; done; \"$@\"; code=$?; \
-        for h in systemd unified .; do d=/sys/fs/cgroup/$h; [ -d $d/t-elsewhere-$$ ] && echo $$ > $d/cgroup.procs && rmdir $d/t-elsewhere-$$; done; exit $code";
-    std::process::Command::new("sh")
-        .args(["-c", script, "sh", PROGRAM])
-        .args(args)
-        .output()
-        .unwrap()
 }
 
 #[test]

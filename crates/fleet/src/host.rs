@@ -181,7 +181,7 @@ impl Host {
         let mut child = command.spawn().await.map_err(|e| broken(e.to_string()))?;
         if let (Some(content), Some(mut pipe)) = (stdin, child.stdin().take()) {
             let mut sent = 0;
-            for piece in content.chunks(256 * 1024) {
+            for piece in content.chunks(64 * 1024) {
                 // A command that ends early has its own words for why.
                 if pipe.write_all(piece).await.is_err() {
                     break;

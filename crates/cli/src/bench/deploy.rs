@@ -40,16 +40,17 @@ pub fn run() -> miette::Result<()> {
     Ok(())
 }
 
-/// A program that stays, and bytes behind it that no compression makes smaller.
+/// A program that stays, with the code of this one behind it: what is deployed is
+/// code, and code can be packed.
 fn write_binary(file: &Path, round: usize) -> miette::Result<()> {
     use std::os::unix::fs::PermissionsExt;
+    let own = std::env::current_exe().into_diagnostic()?;
     let mut content = std::fs::read("/usr/bin/sleep").into_diagnostic()?;
-    let mut state = 0x9E37_79B9_7F4A_7C15_u64.wrapping_add(round as u64);
-    while content.len() < SIZE {
-        state = state
-            .wrapping_mul(6_364_136_223_846_793_005)
-            .wrapping_add(1_442_695_040_888_963_407);
-        content.extend_from_slice(&(state ^ (state >> 29)).to_le_bytes());
+    content.extend_from_slice(&round.to_le_bytes());
+    content.extend(std::fs::read(own).into_diagnostic()?);
+    content.truncate(SIZE);
+    if content.len() < SIZE {
+        miette::bail!("this program is too small to fill {SIZE} bytes");
     }
     std::fs::write(file, content).into_diagnostic()?;
     std::fs::set_permissions(file, std::fs::Permissions::from_mode(0o755)).into_diagnostic()
@@ -80,12 +81,26 @@ async fn deploy(ground: &Ground, artifact: &Artifact) -> miette::Result<f64> {
     Ok(began.elapsed().as_secs_f64())
 }
 
-/// What the request's notes did for each node in turn.
+/// The request's own way, node by node: the service must be stopped first, as the
+/// file of a running program cannot be overwritten; then scp, then start and look.
 fn scp_then_ssh(ground: &Ground, file: &Path) -> miette::Result<f64> {
     let config = ground.ssh_config();
+    let unit = "vps-test-bench.service";
+    let ssh = |node: &str, script: String| {
+        finish(
+            Command::new("ssh")
+                .arg("-q")
+                .arg("-F")
+                .arg(&config)
+                .arg(node)
+                .arg(script),
+        )
+    };
     let began = Instant::now();
     for node in ground.twin.fleet().nodes.iter().take(NODES) {
-        let target = format!("{}:/opt/by-scp", node.name);
+        let name = node.name.as_str();
+        ssh(name, format!("systemctl stop {unit}"))?;
+        let target = format!("{name}:{INSTALL_PATH}/by-scp");
         finish(
             Command::new("scp")
                 .arg("-q")
@@ -94,14 +109,9 @@ fn scp_then_ssh(ground: &Ground, file: &Path) -> miette::Result<f64> {
                 .arg(file)
                 .arg(target),
         )?;
-        let restart = "systemctl restart vps-test-bench.service && systemctl is-active -q vps-test-bench.service";
-        finish(
-            Command::new("ssh")
-                .arg("-q")
-                .arg("-F")
-                .arg(&config)
-                .arg(node.name.as_str())
-                .arg(restart),
+        ssh(
+            name,
+            format!("systemctl restart {unit} && systemctl is-active -q {unit}"),
         )?;
     }
     Ok(began.elapsed().as_secs_f64())

@@ -177,6 +177,16 @@ fn summary(verdict: Verdict, criteria: &[CriterionResult], dead: &[Pair]) -> Str
     }
 }
 
+/// Whether an attempt of plain UDP came to what theory says of its cell.
+pub fn agrees_with_theory(attempt: &Attempt) -> bool {
+    match (attempt.start.cell.predicted, attempt.verdict()) {
+        (_, Counted::Infrastructure) => false,
+        (Prediction::Always, verdict) => verdict == Counted::Success,
+        (Prediction::Never, verdict) => verdict != Counted::Success,
+        (Prediction::Sometimes, _) => true,
+    }
+}
+
 /// Why an attempt did not count as a success, for the one who reads the cell.
 pub fn why(attempt: &Attempt) -> Option<String> {
     match (&attempt.outcome, attempt.verdict()) {

@@ -9,6 +9,7 @@ use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use model::attempt::{Attempt, Counted, Matrix};
 use model::event::{Entry, Event};
 use model::inventory::NodeName;
+use model::judge::agrees_with_theory;
 use model::nat::describe;
 use model::run::{Run, State};
 
@@ -34,6 +35,7 @@ struct Bar {
     /// Of its first round.
     cells: usize,
     done: usize,
+    /// Attempts of the stack that failed; of plain UDP, that contradict theory.
     failed: usize,
 }
 
@@ -208,22 +210,32 @@ impl Screen {
             return;
         };
         bar.done += 1;
-        bar.failed += usize::from(attempt.verdict() != Counted::Success);
+        bar.failed += usize::from(match matrix {
+            Matrix::Reference => !agrees_with_theory(attempt),
+            Matrix::Stack => attempt.verdict() != Counted::Success,
+        });
         let (done, failed, is_full) = (bar.done, bar.failed, bar.done == bar.cells);
         self.bar.set_position(done as u64);
         if failed > 0 && matrix == Matrix::Stack {
             self.bar.set_message(format!("{failed} failed"));
         }
         if is_full {
-            self.full_matrix(matrix, done);
+            self.full_matrix(matrix, done, failed);
         }
     }
 
-    fn full_matrix(&self, matrix: Matrix, cells: usize) {
+    fn full_matrix(&self, matrix: Matrix, cells: usize, odd: usize) {
+        let (sign, style) = if odd == 0 {
+            ("✓", Style::Good)
+        } else {
+            ("✗", Style::Bad)
+        };
+        let sign = self.paint.text(style, sign);
         match (matrix, &self.grid) {
-            (Matrix::Reference, _) => {
-                self.line(&format!("    plain UDP was tried in {cells} cells"))
-            }
+            (Matrix::Reference, _) => self.line(&format!(
+                "    {sign} plain UDP does what theory says in {} of {cells} cells",
+                cells - odd
+            )),
             (Matrix::Stack, Some(grid)) => self.line(&format!("\n{}", grid.render(self.paint))),
             (Matrix::Stack, None) => {}
         }

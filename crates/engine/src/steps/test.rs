@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use futures::future::join_all;
-use model::attempt::{Attempt, Cell, Counted, Matrix, ObservedPath};
+use model::attempt::{Attempt, Cell, Matrix, ObservedPath};
 use model::event::{Event, NatMeasured, Plan};
 use model::inventory::NodeName;
 use model::judge;
@@ -355,13 +355,7 @@ fn interleave(mut cells: Vec<Cell>) -> Vec<Cell> {
 /// How a reference attempt contradicts theory, if it does.
 fn disagreement(attempt: &Attempt) -> Option<String> {
     let cell = &attempt.start.cell;
-    let why = judge::why(attempt);
-    let is_wrong = match (cell.predicted, attempt.verdict()) {
-        (_, Counted::Infrastructure) => true,
-        (Prediction::Always, verdict) => verdict != Counted::Success,
-        (Prediction::Never, verdict) => verdict == Counted::Success,
-        (Prediction::Sometimes, _) => false,
-    };
-    let happened = why.unwrap_or_else(|| "it connected".into());
-    is_wrong.then(|| format!("{} (theory: {}; {happened})", cell.pair, cell.predicted))
+    let happened = judge::why(attempt).unwrap_or_else(|| "it connected".into());
+    (!judge::agrees_with_theory(attempt))
+        .then(|| format!("{} (theory: {}; {happened})", cell.pair, cell.predicted))
 }

@@ -33,7 +33,7 @@ enum Limit {
 const BENCHES: &[Bench] = &[
     Bench {
         name: "lab",
-        command: &["lab", "bench"],
+        command: &["bench", "lab"],
         figures: &[
             at_most("ten hosts up", "s", 6.0),
             at_most("ten hosts down", "s", 3.0),

@@ -41,6 +41,7 @@ const NEEDS: &[Need] = &[
         "play a stranger to our protocols in tests",
     ),
     need("git", "git", "say which commit was tested"),
+    need("zstd", "zstd", "unpack what is deployed"),
 ];
 
 const fn need(program: &'static str, package: &'static str, why: &'static str) -> Need {

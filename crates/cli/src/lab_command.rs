@@ -1,7 +1,5 @@
 //! `vps-test lab …`
 
-mod bench;
-
 use std::net::TcpListener;
 use std::path::PathBuf;
 use std::process::{Command, ExitCode};
@@ -12,6 +10,7 @@ use miette::{IntoDiagnostic, WrapErr};
 
 use crate::exit;
 use crate::inventory_file;
+use crate::project::Project;
 
 #[derive(Debug, Args)]
 pub struct LabArgs {
@@ -64,13 +63,6 @@ enum LabCommand {
         #[command(flatten)]
         twin: Name,
     },
-    /// Measure what the twin costs
-    #[command(hide = true)]
-    Bench {
-        /// Inventory of ten hosts; by default the one in ./fleets
-        #[arg(long, value_name = "FILE")]
-        fleet: Option<PathBuf>,
-    },
     /// The twin itself
     #[command(hide = true)]
     Serve {
@@ -117,16 +109,12 @@ pub fn run(args: LabArgs) -> miette::Result<ExitCode> {
             println!("{}", Twin::open(&twin.name)?.ssh_config().display());
             Ok(ExitCode::SUCCESS)
         }
-        LabCommand::Bench { fleet } => {
-            bench::run(fleet)?;
-            Ok(ExitCode::SUCCESS)
-        }
         LabCommand::Serve { twin } => {
             lab::serve(&twin.name)?;
             Ok(ExitCode::SUCCESS)
         }
         LabCommand::Connect { twin, host, port } => {
-            let connection = Twin::open(&twin.name)?.connect(&host, port)?;
+            let connection = lab::connect(&twin.name, &host, port)?;
             lab::send_fd(std::io::stdout(), &connection)?;
             Ok(ExitCode::SUCCESS)
         }
@@ -134,7 +122,7 @@ pub fn run(args: LabArgs) -> miette::Result<ExitCode> {
 }
 
 fn up(fleet: Option<PathBuf>, name: &str) -> miette::Result<ExitCode> {
-    let file = inventory_file::find(fleet)?;
+    let file = inventory_file::find(fleet.or_else(Project::configured_fleet))?;
     let text = inventory_file::text(&file)?;
     model::inventory::read(&file.display().to_string(), &text)?;
     let began = std::time::Instant::now();

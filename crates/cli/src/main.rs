@@ -1,5 +1,7 @@
 //! `vps-test`: the command line.
 
+#[cfg(target_os = "linux")]
+mod bench;
 mod exit;
 mod ground;
 mod interview;
@@ -43,6 +45,10 @@ enum Command {
     /// Boot, inspect and remove the twin: the fleet on this machine
     #[cfg(target_os = "linux")]
     Lab(lab_command::LabArgs),
+    /// Measure what the README promises
+    #[cfg(target_os = "linux")]
+    #[command(hide = true)]
+    Bench(bench::BenchArgs),
 }
 
 fn main() -> ExitCode {
@@ -52,6 +58,8 @@ fn main() -> ExitCode {
         Command::Clean(args) => nodes::clean(args),
         #[cfg(target_os = "linux")]
         Command::Lab(args) => lab_command::run(args),
+        #[cfg(target_os = "linux")]
+        Command::Bench(args) => bench::run(&args),
     };
     result.unwrap_or_else(|report| {
         eprintln!("{report:?}");

@@ -43,6 +43,16 @@ impl Project {
         Ok(Self { dir, config })
     }
 
+    /// The inventory that the config names, where there is one.
+    pub fn configured_fleet() -> Option<PathBuf> {
+        let project = Self::find().ok()?;
+        project
+            .settings()
+            .fleet
+            .as_deref()
+            .map(|file| project.path(file))
+    }
+
     pub fn settings(&self) -> &Config {
         &self.config.config
     }

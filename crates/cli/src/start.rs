@@ -43,7 +43,7 @@ pub struct StartArgs {
     #[arg(long, value_name = "NAME=SOURCE")]
     stack: Option<String>,
     /// Print the journal's entries as lines of JSON instead of a screen
-    #[arg(long)]
+    #[arg(long, requires = "yes")]
     json: bool,
 }
 
@@ -76,16 +76,16 @@ pub fn run(args: StartArgs) -> miette::Result<ExitCode> {
     }
     if !args.yes && !interview::confirm()? {
         println!("nothing was started");
-        return Ok(ExitCode::SUCCESS);
+        return Ok(ExitCode::from(exit::USAGE));
     }
     let inventory = ground.inventory().clone();
-    let dir = RunDir::create(&project.state_dir(), &plan.project, Timestamp::now())
-        .map_err(|e| Infrastructure::from_error(&e))?;
     let standing = ground.stand(args.keep, |line| {
         if !args.json {
             println!("  {line}");
         }
     })?;
+    let dir = RunDir::create(&project.state_dir(), &plan.project, Timestamp::now())
+        .map_err(|e| Infrastructure::from_error(&e))?;
     let settings = settings(&project, &answers.project, &inventory, &standing, stack)?;
     let ended = perform(&settings, plan, &dir, sinks(args.json))?;
     show(&ended, &dir, args.json)?;
@@ -145,6 +145,7 @@ fn settings(
     Ok(Settings {
         fleet: standing.fleet.clone(),
         reach: standing.reach.clone(),
+        project: name.to_owned(),
         module_name: module_name.to_owned(),
         module: module.clone(),
         workspace: project.workspace()?,

@@ -208,7 +208,10 @@ fn tester(
     let mut words = format!(
         "agent --node {} --project {} --socket {}",
         node.name,
-        name,
+        match which {
+            Which::Stack => &settings.project,
+            Which::Reference => &name,
+        },
         socket(settings, which)
     );
     if let Some(url) = parts.registry_url() {

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use futures::future::join_all;
 use jiff::Timestamp;
 use model::event::{Event, Plan, StopCause};
+use model::inventory::NodeName;
 use model::proof::Proof;
 use model::run::{Action, Run, State};
 use tokio::sync::watch;
@@ -130,8 +131,7 @@ async fn perform(
 /// The fix loop is not built yet: a failure ends the run, with its reason.
 fn nobody_fixes(recorder: &Recorder) -> Result<(), RecordError> {
     let detail = recorder.with(|run| {
-        let built = run.builds.is_empty();
-        if built {
+        if run.builds.is_empty() {
             "the tester does not build".to_owned()
         } else {
             "the criteria are not met".to_owned()
@@ -229,9 +229,10 @@ async fn logs(recorder: &Recorder, dir: &RunDir, live: &Live) -> Result<Vec<Stri
     });
     let fetches = wanted.iter().filter_map(|(node, unit)| {
         let host = Arc::clone(live.hosts.get(node)?);
+        let since = recorder.with(|run| began(run, node));
         Some(async move {
             let text = host
-                .journal(unit, LOG_LINES)
+                .journal_since(unit, LOG_LINES, since)
                 .await
                 .unwrap_or_else(|e| format!("not collected: {e}\n"));
             (
@@ -246,6 +247,13 @@ async fn logs(recorder: &Recorder, dir: &RunDir, live: &Live) -> Result<Vec<Stri
         files.push(file);
     }
     Ok(files)
+}
+
+/// When the run began, by a node's own clock.
+fn began(run: &Run, node: &NodeName) -> i64 {
+    let skew = run.reached.get(node).map_or(0, |facts| facts.clock_skew_ms);
+    let here = run.started_at.map_or(0, |at| at.as_millisecond());
+    (here + skew).div_euclid(1000).max(0)
 }
 
 async fn metrics(

@@ -16,6 +16,17 @@ pub struct Live {
     pub testers: Option<Testers>,
 }
 
+impl Live {
+    /// Whether every session still works.
+    pub async fn is_reachable(&self) -> bool {
+        let answers = self.hosts.values().map(|host| host.is_reachable());
+        futures::future::join_all(answers)
+            .await
+            .into_iter()
+            .all(|answers| answers)
+    }
+}
+
 /// What BUILD_LOCAL makes.
 #[derive(Debug, Clone)]
 pub struct Binaries {

@@ -85,7 +85,7 @@ fn plan_node(config: &Config, node: &Node) -> PlanNode {
         name: node.name.clone(),
         role: word_of_role(node),
         region: node.region.clone(),
-        tested: node.is_tested() && config.deploy.nodes.contains(node.name.as_str()),
+        tested: node.is_tested() && config.deploy.nodes.contains(node),
         nat: node.nat.as_ref().map(|nat| nat.spec.behaviour),
         expected_success: node.nat.as_ref().and_then(|nat| nat.expected_success),
     }

@@ -15,6 +15,10 @@ use model::stats::Verdict;
 
 use crate::plan::{cells, focus_of};
 
+/// With more attempts than these at once, they wait for the processor and their
+/// connect times say little of the network.
+const TELLING_AT_ONCE: u32 = 4;
+
 /// What is not in the journal.
 #[derive(Debug, Default)]
 pub struct Collected {
@@ -111,7 +115,9 @@ fn matrix_cell(run: &Run, cell: &Cell, judged: &[&Attempt], test: (u32, u32)) ->
         attempts: successes + counted(Counted::Failure),
         successes,
         reference: reference.map(|a| a.observed.path),
-        connect_ms: first.and_then(|a| a.connect_ms),
+        connect_ms: first
+            .filter(|a| a.at_once <= TELLING_AT_ONCE)
+            .and_then(|a| a.connect_ms),
         failure: attempts
             .iter()
             .find_map(|a| judge::why(a))

@@ -15,6 +15,8 @@ pub struct Settings {
     pub fleet: Fleet,
     pub reach: Reach,
     pub config: Config,
+    /// As the user knows it; peers register under it.
+    pub project: String,
     pub module_name: String,
     pub module: Module,
     /// Root of the workspace that holds the testers.

@@ -50,7 +50,7 @@ pub enum FleetError {
         found: String,
     },
     #[error(
-        "{node}: service {unit} did not start; its last words:\n{log}\ntry: vps-test diagnose {node}"
+        "{node}: service {unit} did not start; its last words:\n{log}\nits unit says more: `systemctl status {unit}` there"
     )]
     ServiceDied {
         node: NodeName,

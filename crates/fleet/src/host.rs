@@ -181,7 +181,7 @@ impl Host {
         let mut child = command.spawn().await.map_err(|e| broken(e.to_string()))?;
         if let (Some(content), Some(mut pipe)) = (stdin, child.stdin().take()) {
             let mut sent = 0;
-            for piece in content.chunks(256 * 1024) {
+            for piece in content.chunks(64 * 1024) {
                 // A command that ends early has its own words for why.
                 if pipe.write_all(piece).await.is_err() {
                     break;
@@ -234,6 +234,20 @@ ss -Hlun 2>/dev/null | awk '{{print $4}}'",
     /// # Errors
     /// The session broke.
     pub async fn journal(&self, unit: &str, lines: u32) -> Result<String, FleetError> {
+        self.journal_since(unit, lines, 0).await
+    }
+
+    /// The same, not before this second of the host's own clock.
+    ///
+    /// # Errors
+    /// The session broke.
+    pub async fn journal_since(
+        &self,
+        unit: &str,
+        lines: u32,
+        since: i64,
+    ) -> Result<String, FleetError> {
+        let since = format!("@{since}");
         let lines = lines.to_string();
         let argv = [
             "journalctl",
@@ -241,6 +255,8 @@ ss -Hlun 2>/dev/null | awk '{{print $4}}'",
             unit,
             "-n",
             &lines,
+            "--since",
+            &since,
             "--no-pager",
             "-o",
             "short-iso-precise",

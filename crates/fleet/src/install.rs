@@ -1,6 +1,7 @@
 //! Getting services to run exactly what was built: content-addressed upload,
 //! unit, restart, and the digest of the running process read back.
 
+use std::collections::HashSet;
 use std::time::Duration;
 
 use crate::artifact::Artifact;
@@ -13,6 +14,7 @@ const UNITS: &str = "/etc/systemd/system";
 
 /// What a host has before an upload.
 struct Present {
+    has_zstd: bool,
     free: u64,
     /// For each artifact.
     there: Vec<bool>,
@@ -61,13 +63,17 @@ impl Host {
             return Err(self.full(install_path, needed, present.free));
         }
         let mut sent = Vec::new();
+        let mut arrived = HashSet::new();
         for (artifact, there) in artifacts.iter().zip(present.there) {
-            if there {
+            // Two services may run one binary.
+            if there || !arrived.insert(&artifact.sha256) {
                 sent.push(0);
                 continue;
             }
-            self.send(artifact, install_path, |bytes| progress(artifact, bytes))
-                .await?;
+            self.send(artifact, install_path, present.has_zstd, |bytes| {
+                progress(artifact, bytes)
+            })
+            .await?;
             sent.push(artifact.content.len() as u64);
         }
         Ok(sent)
@@ -84,6 +90,7 @@ impl Host {
         let mut script = format!(
             "export LC_ALL=C; mkdir -p {dir} || exit 1
 find {dir}/ -maxdepth 1 -name '.partial-*' -mmin +60 -delete
+if command -v zstd >/dev/null 2>&1; then echo zstd; else echo none; fi
 df -B1 --output=avail {dir} | tail -n 1\n"
         );
         for artifact in artifacts {
@@ -97,8 +104,10 @@ df -B1 --output=avail {dir} | tail -n 1\n"
             .await
             .map_err(|e| e.or_full(install_path, 0))?;
         let mut lines = answer.lines();
+        let has_zstd = lines.next() == Some("zstd");
         let free = lines.next().and_then(|l| l.trim().parse().ok());
         Ok(Present {
+            has_zstd,
             free: free.unwrap_or(0),
             there: lines.map(|line| line == "there").collect(),
         })
@@ -108,27 +117,38 @@ df -B1 --output=avail {dir} | tail -n 1\n"
         &self,
         artifact: &Artifact,
         install_path: &str,
+        has_zstd: bool,
         progress: impl Fn(u64),
     ) -> Result<(), FleetError> {
         let path = artifact.path_in(install_path);
         let needed = artifact.content.len() as u64;
+        let stream = if has_zstd {
+            artifact.packed()
+        } else {
+            &artifact.content
+        };
+        let is_packed = stream.len() < artifact.content.len();
         let script = format!(
             "set -eu; export LC_ALL=C; dir={dir}; partial=$dir/.partial-$$
 trap 'rm -f \"$partial\"' EXIT; trap 'exit 1' HUP INT TERM
-if ! why=$(cat 2>&1 > \"$partial\"); then
+if ! why=$({unpack} 2>&1 > \"$partial\"); then
   case $why in *'No space left'*|*'quota exceeded'*) ;; *) echo \"$why\" >&2; exit 1;; esac
   rm -f \"$partial\"; echo full $(df -B1 --output=avail \"$dir\" | tail -n 1); exit 0
 fi
-found=$(sha256sum < \"$partial\" | cut -d ' ' -f 1)
+{DIGEST}
+found=$(digest < \"$partial\")
 if [ $found != {digest} ]; then echo digest $found; exit 0; fi
 chmod 755 \"$partial\"; sync \"$partial\"; mv \"$partial\" {path}; ln -sfn {path} \"$dir\"/{name}; echo ok",
             dir = quote(install_path.trim_end_matches('/')),
+            unpack = if is_packed { "zstd -dcq" } else { "cat" },
             digest = artifact.sha256,
             path = quote(&path),
             name = quote(&artifact.name),
         );
         let output = self
-            .run_script(&script, Some(&artifact.content), progress)
+            .run_script(&script, Some(stream), |bytes| {
+                progress(bytes * needed / stream.len() as u64)
+            })
             .await?;
         let answer = self.succeeded(&script, &output)?;
         match answer.trim().split_once(' ') {
@@ -168,7 +188,8 @@ chmod 755 \"$partial\"; sync \"$partial\"; mv \"$partial\" {path}; ln -sfn {path
     ) -> Result<Vec<Installed>, FleetError> {
         let artifacts: Vec<&Artifact> = services.iter().map(|s| &s.artifact).collect();
         let sent = self.upload(&artifacts, install_path, progress).await?;
-        let script = activation(services, install_path);
+        let is_verified: Vec<bool> = sent.iter().map(|bytes| *bytes > 0).collect();
+        let script = activation(services, &is_verified, install_path);
         let answer = self
             .script_ok(&script, None, Duration::from_secs(60))
             .await
@@ -228,7 +249,7 @@ chmod 755 \"$partial\"; sync \"$partial\"; mv \"$partial\" {path}; ln -sfn {path
         install_path: &str,
     ) -> Result<(), FleetError> {
         let dir = quote(install_path.trim_end_matches('/'));
-        let mut script = format!("used=$(grep -hs '^ExecStart=' {UNITS}/*.service)\n");
+        let mut script = format!("used=$(readlink {dir}/*.service)\n");
         for artifact in artifacts {
             script.push_str(&format!(
                 "ls -t {dir}/{name}-{digest} 2>/dev/null | tail -n +3 | while read -r file; do
@@ -261,7 +282,8 @@ if [ -d \"$path\" ]; then
   find \"$path/\" -maxdepth 1 -type f -regextype posix-extended -regex '.*-[0-9a-f]{{64}}' -delete
   rmdir --ignore-fail-on-non-empty \"$path\"
 fi
-rm -rf /var/lib/vps-test /run/vps-test
+rm -rf /var/lib/vps-test
+rm -f /run/vps-test/*.sock; rmdir --ignore-fail-on-non-empty /run/vps-test 2>/dev/null
 systemctl daemon-reload; systemctl reset-failed 2>/dev/null; true",
             path = quote(install_path.trim_end_matches('/')),
             digest = "?".repeat(64),
@@ -272,38 +294,88 @@ systemctl daemon-reload; systemctl reset-failed 2>/dev/null; true",
     }
 }
 
+/// A shell function from a file's content to its SHA-256. OpenSSL knows the
+/// processor's instructions for it.
+const DIGEST: &str = "digest() {
+  if command -v openssl >/dev/null 2>&1; then sum=$(openssl dgst -sha256 -r); else sum=$(sha256sum); fi
+  echo ${sum%% *}
+}";
+
 /// Writes all units, restarts those that changed, and prints `UNIT DIGEST` of each.
 /// `cat` writes the files: unlike a shell's `printf` it says why it could not.
-fn activation(services: &[Service], install_path: &str) -> String {
-    let mut script = "set -u; export LC_ALL=C; reload=no; restart=\n".to_owned();
+fn activation(services: &[Service], is_verified: &[bool], install_path: &str) -> String {
+    let mut script = "set -u; export LC_ALL=C; reload=no; enable=; restart=\n".to_owned();
     for service in services {
-        let mut unit = service.unit.clone();
-        unit.exec.insert(0, service.artifact.path_in(install_path));
-        let (name, file) = (quote(&unit.name), quote(&format!("{UNITS}/{}", unit.name)));
-        if service.pinned {
-            script.push_str(&format!("if ! systemctl is-active -q {name}; then\n"));
-        }
-        script.push_str(&format!(
-            "printf %s {text} | cat > {file}.new || {{ rm -f {file}.new; exit 1; }}
-if cmp -s {file}.new {file}; then rm {file}.new; systemctl is-active -q {name} || restart=\"$restart {name}\"
-else mv {file}.new {file}; reload=yes; restart=\"$restart {name}\"; fi\n",
-            text = quote(&unit.render()),
-        ));
-        if service.pinned {
-            script.push_str("fi\n");
-        }
+        script.push_str(&write_unit(service, install_path));
     }
     let names: Vec<String> = services.iter().map(|s| quote(&s.unit.name)).collect();
     script.push_str(&format!(
-        "[ $reload = yes ] && systemctl daemon-reload && systemctl enable -q {all} 2>/dev/null
+        "[ -n \"$enable\" ] && systemctl enable -q --no-reload $enable 2>/dev/null
+[ $reload = yes ] && systemctl daemon-reload
 [ -n \"$restart\" ] && systemctl restart $restart
-[ -n \"$restart\" ] && sleep 0.3
-for unit in {all}; do
-  pid=$(systemctl show -p MainPID --value $unit)
-  if systemctl is-active -q $unit && [ \"$pid\" != 0 ]; then echo $unit $(sha256sum < /proc/$pid/exe)
-  else echo $unit dead; fi
+[ -n \"$restart\" ] && sleep 0.15
+{DIGEST}
+report() {{
+  if [ \"$state\" != active ] || [ \"$pid\" = 0 ]; then echo $unit dead; return; fi
+  case $unit in
+{known}  esac
+  echo $unit $(digest < /proc/$pid/exe)
+}}
+{{ systemctl show -p Id -p ActiveState -p MainPID {all}; echo; }} | while IFS== read -r key value; do
+  case $key in
+  Id) unit=$value;; ActiveState) state=$value;; MainPID) pid=$value;; '') report;;
+  esac
 done",
+        known = known(services, is_verified, install_path),
         all = names.join(" "),
     ));
     script
+}
+
+/// A unit runs a link that is its own. A new binary is a link that is switched:
+/// the unit's text stays as it is, and systemd has nothing to read again.
+fn write_unit(service: &Service, install_path: &str) -> String {
+    let link = format!(
+        "{}/{}",
+        install_path.trim_end_matches('/'),
+        service.unit.name
+    );
+    let mut unit = service.unit.clone();
+    unit.exec.insert(0, link.clone());
+    let (name, file) = (quote(&unit.name), quote(&format!("{UNITS}/{}", unit.name)));
+    let (link, path) = (quote(&link), quote(&service.artifact.path_in(install_path)));
+    let write = format!(
+        "printf %s {text} | cat > {file}.new || {{ rm -f {file}.new; exit 1; }}
+changed=no
+if cmp -s {file}.new {file}; then rm {file}.new
+else
+  if [ -e {file} ]; then reload=yes; else enable=\"$enable {name}\"; fi
+  mv {file}.new {file}; changed=yes
+fi
+[ \"$(readlink {link})\" = {path} ] || {{ ln -sfn {path} {link}; changed=yes; }}
+if [ $changed = yes ] || ! systemctl is-active -q {name}; then restart=\"$restart {name}\"; fi\n",
+        text = quote(&unit.render()),
+    );
+    if !service.pinned {
+        return write;
+    }
+    let words = quote(&service.unit.command_line());
+    format!("if ! systemctl is-active -q {name} || ! grep -qF -e {words} {file}; then\n{write}fi\n")
+}
+
+/// What was hashed a moment ago need not be hashed again where the running program
+/// is that very file: the kernel lets nobody write to a program that runs.
+fn known(services: &[Service], is_verified: &[bool], install_path: &str) -> String {
+    let verified = services
+        .iter()
+        .zip(is_verified)
+        .filter(|(_, is_verified)| **is_verified);
+    let arms = verified.map(|(service, _)| {
+        let path = quote(&service.artifact.path_in(install_path));
+        let (name, digest) = (quote(&service.unit.name), &service.artifact.sha256);
+        format!(
+            "  {name}) if [ /proc/$pid/exe -ef {path} ]; then echo $unit {digest}; return; fi;;\n"
+        )
+    });
+    arms.collect()
 }

@@ -29,23 +29,28 @@ impl Unit {
         for other in &self.requires {
             let _ = write!(text, "Requires={other}\nAfter={other}\n");
         }
-        let words: Vec<String> = self
-            .exec
-            .iter()
-            .map(|word| word_for_systemd(word))
-            .collect();
         // `exec`: started means that the program runs, not that systemd has forked.
         let _ = write!(
             text,
             "\n[Service]\nType=exec\nExecStart={}\nRestart=on-failure\nRestartSec=1\nLimitNOFILE=65536\nEnvironment=RUST_BACKTRACE=1\n\
              RuntimeDirectory=vps-test\nRuntimeDirectoryPreserve=yes\n",
-            words.join(" ")
+            self.command_line()
         );
         if let Some(netns) = &self.netns {
             let _ = writeln!(text, "NetworkNamespacePath={netns}");
         }
         text.push_str("\n[Install]\nWantedBy=multi-user.target\n");
         text
+    }
+
+    /// `exec`, as it stands in the unit.
+    pub fn command_line(&self) -> String {
+        let words: Vec<String> = self
+            .exec
+            .iter()
+            .map(|word| word_for_systemd(word))
+            .collect();
+        words.join(" ")
     }
 }
 

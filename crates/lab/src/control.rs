@@ -5,6 +5,7 @@ use std::io::{BufRead, BufReader, Write};
 use std::net::{IpAddr, SocketAddr};
 use std::os::unix::net::UnixStream;
 use std::path::Path;
+use std::time::Duration;
 
 use model::flow::FlowCount;
 use model::inventory::{Link, NodeName};
@@ -107,19 +108,44 @@ pub struct WanCounters {
     pub not_ipv4: u64,
 }
 
+/// How long a host's port may take to answer the controller.
+pub const CONNECT: Duration = Duration::from_secs(10);
+
+/// Longer than any answer takes: a daemon that is stuck must not stick its users.
+fn patience(request: &Request) -> Duration {
+    let own = Duration::from_secs(5);
+    match request {
+        Request::Connect { .. } => CONNECT + own,
+        _ => own,
+    }
+}
+
 /// Asks once; the stream is for what may follow the answer.
 pub fn ask(socket: &Path, request: &Request) -> Result<(Answer, UnixStream), LabError> {
     let failed = || LabError::file("talk to", socket);
     let mut stream = UnixStream::connect(socket).map_err(failed())?;
+    stream
+        .set_read_timeout(Some(patience(request)))
+        .map_err(failed())?;
     let mut line = serde_json::to_vec(request).map_err(|e| LabError::Daemon(e.to_string()))?;
     line.push(b'\n');
     stream.write_all(&line).map_err(failed())?;
-    let answer = read_line(&stream).map_err(failed())?;
+    let answer = match request {
+        Request::Connect { .. } | Request::Namespace { .. } => read_line(&stream),
+        _ => read_to_line_end(&stream),
+    };
+    let answer = answer.map_err(failed())?;
     let answer = serde_json::from_str(&answer).map_err(|e| LabError::Daemon(e.to_string()))?;
     match answer {
         Answer::Error(detail) => Err(LabError::Daemon(detail)),
         answer => Ok((answer, stream)),
     }
+}
+
+fn read_to_line_end(stream: &UnixStream) -> std::io::Result<String> {
+    let mut line = String::new();
+    BufReader::new(stream).read_line(&mut line)?;
+    Ok(line)
 }
 
 /// A line, byte by byte: what follows it (a descriptor's byte) must stay unread.

@@ -19,7 +19,7 @@ use nix::sys::signal::Signal;
 
 use crate::addresses::{self, CONTROLLER};
 use crate::cgroup::Cgroups;
-use crate::control::{Answer, HostReport, HostState, Request, Status, read_line};
+use crate::control::{Answer, CONNECT, HostReport, HostState, Request, Status, read_line};
 use crate::error::LabError;
 use crate::fdpass::send_fd;
 use crate::host::{Host, Identity, Neighbours, Site};
@@ -68,7 +68,7 @@ fn inside(run_dir: RunDir) -> Result<(), LabError> {
     nix::sys::prctl::set_pdeathsig(Signal::SIGKILL)
         .map_err(LabError::system("tie this process to its parent"))?;
     // First of all: from here on there is something to clean up.
-    let record = Record::of_this_process(run_dir.name())?;
+    let record = Record::of_this_process(run_dir.name(), outer_pid())?;
     record.write(&record::path(run_dir.path()))?;
     make_private(&run_dir)?;
     let inventory = run_dir.inventory();
@@ -77,6 +77,12 @@ fn inside(run_dir: RunDir) -> Result<(), LabError> {
         .map_err(|e| LabError::Inventory(e.to_string()))?;
     let daemon = Daemon::boot(run_dir, fleet, record.cgroups)?;
     daemon.serve()
+}
+
+/// As its parent said; 0 is no process.
+fn outer_pid() -> i32 {
+    let said = std::env::var(INSIDE).ok();
+    said.and_then(|pid| pid.parse().ok()).unwrap_or_default()
 }
 
 /// Mounts from here on are seen by nobody else, and `/proc` is this namespace's.
@@ -112,7 +118,6 @@ struct Daemon {
     hosts: Vec<Arc<Host>>,
     site: Arc<Site>,
     controller: Namespace,
-    outer_pid: u32,
 }
 
 impl Daemon {
@@ -148,16 +153,11 @@ impl Daemon {
                         state,
                     })
                 });
-        let outer_pid = std::env::var(INSIDE)
-            .ok()
-            .and_then(|pid| pid.parse().ok())
-            .unwrap_or_default();
         let daemon = Arc::new(Self {
             hosts: hosts.collect(),
             fleet,
             site,
             controller,
-            outer_pid,
         });
         daemon.start_hosts()?;
         Ok(daemon)
@@ -300,7 +300,7 @@ impl Daemon {
         }
         let address = SocketAddr::new(IpAddr::V4(found.addresses[0]), port);
         let connected = self.controller.run(|| {
-            TcpStream::connect_timeout(&address, Duration::from_secs(10))
+            TcpStream::connect_timeout(&address, CONNECT)
                 .map_err(LabError::system(format!("connect to {host} port {port}")))
         });
         connected.map_err(|error| match error {
@@ -324,7 +324,7 @@ impl Daemon {
         Status {
             name: self.site.run_dir.name().to_owned(),
             fleet: self.fleet.name.clone(),
-            daemon_pid: self.outer_pid,
+            daemon_pid: outer_pid().unsigned_abs(),
             hosts: hosts.collect(),
             wan: counters.totals(),
             lateness: counters.lateness(),

@@ -30,4 +30,4 @@ pub use fdpass::send_fd;
 pub use netns::Namespace;
 pub use preflight::check as preflight;
 pub use run_dir::RunDir;
-pub use twin::{Twin, UpOptions, UpProgress};
+pub use twin::{Twin, UpOptions, UpProgress, connect};

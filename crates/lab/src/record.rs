@@ -15,8 +15,12 @@ use crate::error::LabError;
 /// does in its own time.
 const PATIENCE: Duration = Duration::from_secs(20);
 
+/// How long the outer process may take to notice that the inner one has ended.
+const GRACE: Duration = Duration::from_secs(2);
+
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct Record {
+    outer: Process,
     inner: Process,
     pub cgroups: Cgroups,
 }
@@ -24,11 +28,16 @@ pub struct Record {
 impl Record {
     /// Of this process, the twin's PID 1. Its `/proc` must still be the machine's:
     /// there it has the number by which others know it.
-    pub fn of_this_process(name: &str) -> Result<Self, LabError> {
+    ///
+    /// # Errors
+    /// The outer process has ended already: nothing would end this one.
+    pub fn of_this_process(name: &str, outer: i32) -> Result<Self, LabError> {
         let this =
             std::fs::read_link("/proc/self").map_err(LabError::file("read", "/proc/self"))?;
         let found = this.to_str().and_then(|pid| Process::of(pid.parse().ok()?));
         Ok(Self {
+            outer: Process::of(outer)
+                .ok_or_else(|| LabError::Daemon("it was killed while it started".into()))?,
             inner: found
                 .ok_or_else(|| LabError::Daemon("it does not know its own number".into()))?,
             cgroups: Cgroups::of_twin(name),
@@ -48,6 +57,11 @@ impl Record {
     pub fn end(&self) {
         self.inner.kill();
         self.inner.wait();
+        // It ends with its child, unless it was stopped.
+        if !wait_until(GRACE, || !self.outer.is_running()) {
+            self.outer.kill();
+            self.outer.wait();
+        }
     }
 }
 

@@ -34,7 +34,7 @@ fn host(out: &mut String, run_dir: &RunDir, node: &Node, program: &Path) {
         out,
         "Host {names}\n  HostName {name}\n  HostKeyAlias {name}\n  User {user}\n  Port {port}\n  \
          IdentityFile {identity}\n  IdentitiesOnly yes\n  UserKnownHostsFile {known_hosts}\n  GlobalKnownHostsFile none\n  \
-         StrictHostKeyChecking yes\n  CanonicalizeHostname no\n  Ciphers aes128-gcm@openssh.com\n  Compression no\n  \
+         StrictHostKeyChecking yes\n  CanonicalizeHostname no\n  Ciphers aes128-gcm@openssh.com\n  KexAlgorithms curve25519-sha256\n  Compression no\n  \
          ProxyUseFdpass yes\n  ProxyCommand {program} lab connect --name {twin} {name} %p\n\n",
         names = names.join(" "),
         name = node.name,

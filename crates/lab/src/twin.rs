@@ -1,6 +1,7 @@
 //! A twin as its users see it: up, down, and what to ask it in between.
 
 use std::fs::File;
+use std::io::ErrorKind;
 use std::net::{SocketAddr, TcpStream};
 use std::path::Path;
 use std::process::{Command, Stdio};
@@ -16,7 +17,7 @@ use crate::error::LabError;
 use crate::fdpass::receive_fd;
 use crate::netns::Namespace;
 use crate::preflight;
-use crate::record::{self, Process, Record};
+use crate::record::{self, Record};
 use crate::run_dir::RunDir;
 
 /// Which fleet to boot, and as what.
@@ -66,8 +67,12 @@ impl Twin {
         let inventory = run_dir.inventory();
         std::fs::write(&inventory, options.inventory)
             .map_err(LabError::file("write", inventory))?;
-        let booted = start_daemon(&run_dir)
-            .and_then(|mut daemon| wait_ready(&run_dir, &mut daemon, progress));
+        let booted = start_daemon(&run_dir).and_then(|mut daemon| {
+            wait_ready(&run_dir, &mut daemon, progress)?;
+            // It is our child: whoever takes it down waits until it is gone.
+            std::thread::spawn(move || daemon.wait());
+            Ok(())
+        });
         match booted {
             Ok(()) => Self::open(options.name),
             Err(error) => {
@@ -81,7 +86,12 @@ impl Twin {
     /// None of this name is up.
     pub fn open(name: &str) -> Result<Self, LabError> {
         let run_dir = RunDir::of(name)?;
-        ask_status(&run_dir).map_err(|_| LabError::NotUp { name: name.into() })?;
+        ask_status(&run_dir).map_err(|error| match error {
+            LabError::File { source, .. } if source.kind() == ErrorKind::PermissionDenied => {
+                LabError::NotRoot
+            }
+            _ => LabError::NotUp { name: name.into() },
+        })?;
         let inventory = run_dir.inventory();
         let text =
             std::fs::read_to_string(&inventory).map_err(LabError::file("read", &inventory))?;
@@ -153,7 +163,7 @@ impl Twin {
 
     /// A TCP connection from the controller to a host's port.
     pub fn connect(&self, host: &str, port: u16) -> Result<TcpStream, LabError> {
-        connect(&self.run_dir, host, port)
+        connect(self.name(), host, port)
     }
 
     /// The network namespace that a host is in until it reboots: what runs in it
@@ -169,14 +179,20 @@ impl Twin {
     }
 }
 
-fn connect(run_dir: &RunDir, host: &str, port: u16) -> Result<TcpStream, LabError> {
-    let (_, stream) = control::ask(
-        &run_dir.socket(),
-        &Request::Connect {
-            host: host.into(),
-            port,
-        },
-    )?;
+/// [`Twin::connect`] with nothing else asked first: every SSH session begins here.
+///
+/// # Errors
+/// None of this name is up, or the host does not listen there.
+pub fn connect(name: &str, host: &str, port: u16) -> Result<TcpStream, LabError> {
+    let run_dir = RunDir::of(name)?;
+    if !run_dir.socket().exists() {
+        return Err(LabError::NotUp { name: name.into() });
+    }
+    let request = Request::Connect {
+        host: host.into(),
+        port,
+    };
+    let (_, stream) = control::ask(&run_dir.socket(), &request)?;
     receive_fd(&stream).map(TcpStream::from)
 }
 
@@ -331,16 +347,8 @@ fn remove_contents(run_dir: &RunDir) -> Result<(), LabError> {
 
 /// Returns when nothing runs any more, whether the daemon answers or not.
 fn end(run_dir: &RunDir) {
-    let outer = ask_status(run_dir)
-        .ok()
-        .and_then(|status| Process::of(i32::try_from(status.daemon_pid).ok()?));
-    if outer.is_some() {
-        let _ = control::ask(&run_dir.socket(), &Request::Down);
-    }
+    let _ = control::ask(&run_dir.socket(), &Request::Down);
     if let Some(record) = Record::read(&record::path(run_dir.path())) {
         record.end();
-    }
-    if let Some(outer) = outer {
-        outer.wait();
     }
 }

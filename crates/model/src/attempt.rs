@@ -163,13 +163,19 @@ impl Attempt {
         }
     }
 
-    /// As observed; the claim counts only where nobody observed.
+    /// As observed; claim and rung count only where nobody observed.
     pub fn is_relayed(&self) -> bool {
         match self.observed.path {
             ObservedPath::Relayed => true,
-            ObservedPath::Unmeasured => self.claimed == ClaimedPath::Relayed,
+            ObservedPath::Unmeasured => self.claimed == ClaimedPath::Relayed || self.won_by_relay(),
             ObservedPath::Direct | ObservedPath::None => false,
         }
+    }
+
+    /// What was dialled was a relay's address, whatever the stack calls it.
+    fn won_by_relay(&self) -> bool {
+        let won = self.rungs.iter().find(|rung| rung.failure.is_none());
+        won.is_some_and(|rung| matches!(rung.rung, Rung::Relayed | Rung::Reverse))
     }
 
     /// The stack said one thing and the wire another.

@@ -117,8 +117,9 @@ fn third_parties(flows: &[FlowCount], caller: &Side, callee: &Side) -> Vec<Socke
         .filter_map(|host| {
             flows
                 .iter()
+                .filter(|f| f.flow.destination.ip() == host && f.flow.destination.port() != 0)
+                .max_by_key(|f| (f.bytes, f.flow.destination))
                 .map(|f| f.flow.destination)
-                .find(|d| d.ip() == host && d.port() != 0)
         })
         .collect()
 }

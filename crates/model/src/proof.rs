@@ -74,6 +74,7 @@ pub struct MatrixCell {
     pub successes: u64,
     /// What plain UDP did in this cell; absent where it was not tried.
     pub reference: Option<ObservedPath>,
+    /// Of that attempt, where no more than four ran at once.
     pub connect_ms: Option<f64>,
     /// The first failure's reason.
     pub failure: Option<String>,

@@ -56,6 +56,14 @@ fn nodes(out: &mut String, plan: &Plan) {
         "Nodes:   {}",
         names(&mut tested().filter(|n| n.nat.is_none()))
     );
+    let others = &mut plan.nodes.iter().filter(|n| !n.tested);
+    let others = names(others);
+    if !others.is_empty() {
+        let _ = writeln!(
+            out,
+            "         {others} for registry and coordination, not tested"
+        );
+    }
     for node in tested().filter(|n| n.nat.is_some()) {
         let _ = writeln!(out, "         {} behind {}", node.name, nat_word(node.nat));
     }

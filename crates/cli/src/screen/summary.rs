@@ -24,14 +24,6 @@ pub fn render(proof: &Proof, proof_file: &str, stopped: Option<StopCause>, paint
         out.push_str(&criterion_line(criterion, paint));
     }
     worst_cells(&mut out, proof, paint);
-    for finding in &proof.findings {
-        let _ = writeln!(
-            out,
-            "  {} {}",
-            paint.text(Style::Warn, "finding"),
-            first_line(finding)
-        );
-    }
     let _ = writeln!(
         out,
         "\n  {}  {}",

@@ -51,7 +51,7 @@ async fn progress_ends_at_the_whole_size() {
     let host = connect("pub-1").await;
     let mut big = sleeper("big");
     let mut content = big.content.to_vec();
-    content.resize(3_000_000, 7);
+    content.extend(noise().take(3_000_000 - content.len()));
     big = rename(&content);
     let told = std::cell::RefCell::new(Vec::new());
     host.upload(&[&big], "/opt/progress", |_, sent| {
@@ -62,6 +62,30 @@ async fn progress_ends_at_the_whole_size() {
     let told = told.into_inner();
     assert!(told.is_sorted() && told.len() > 5, "{told:?}");
     assert_eq!(told.last(), Some(&3_000_000));
+}
+
+/// Bytes that cannot be packed.
+fn noise() -> impl Iterator<Item = u8> {
+    let step = |state: &u64| {
+        let mut next = *state ^ (*state << 13);
+        next ^= next >> 7;
+        Some(next ^ (next << 17))
+    };
+    std::iter::successors(Some(88_172_645_463_325_252_u64), step).map(|state| (state >> 32) as u8)
+}
+
+#[tokio::test]
+async fn what_can_be_packed_is_and_arrives_whole() {
+    let host = connect("pub-1").await;
+    let zeros = rename(&vec![0; 5_000_000]);
+    assert!(zeros.packed().len() < 10_000);
+    host.upload(&[&zeros], "/opt/packed", |_, _| {})
+        .await
+        .unwrap();
+    let size = sh(&host, "stat -L -c %s /opt/packed/sleeper").await;
+    assert_eq!(size, "5000000");
+    let noise = rename(&noise().take(100_000).collect::<Vec<u8>>());
+    assert_eq!(noise.packed(), noise.content.as_slice());
 }
 
 fn rename(content: &[u8]) -> Artifact {

@@ -1,6 +1,8 @@
 //! The twin itself, driven as its users drive it.
 
 #[cfg(test)]
+mod adverse;
+#[cfg(test)]
 mod cgroup;
 #[cfg(test)]
 mod errors;

@@ -125,3 +125,31 @@ fn a_host_that_dies_in_the_middle_is_not_the_stacks_failure() {
         proof["findings"]
     );
 }
+
+#[test]
+fn a_host_that_reboots_during_a_wait_is_back_for_the_next_test() {
+    let bed = Bed::new("reboots", FLEET).up();
+    let words = bed.start_words(&[]);
+    let words: Vec<&str> = words
+        .iter()
+        .map(|word| if *word == "0" { "6s" } else { *word })
+        .collect();
+    let child = bed.command(&words).spawn().unwrap();
+    crate::testers::wait_for(&bed, "wait_began");
+    bed.run(&[
+        "lab",
+        "exec",
+        "--name",
+        bed.twin(),
+        "cone",
+        "--",
+        "systemctl",
+        "reboot",
+    ]);
+    let ran = crate::bed::ran(&child.wait_with_output().unwrap());
+    assert_eq!(ran.code, 0, "{}\n{}", ran.stdout, ran.stderr);
+    let judged = bed.journal();
+    let judged = judged.iter().filter(|e| e["event"] == "judged");
+    assert_eq!(judged.count(), 2);
+    assert!(bed.proof()["findings"].as_array().unwrap().is_empty());
+}

@@ -45,6 +45,12 @@ impl<'a> Cargo<'a> {
 
     /// Builds, and returns where each executable is as far as cargo says so.
     pub async fn build(&self, packages: &[String]) -> Result<HashMap<String, PathBuf>, BuildError> {
+        if self.settings.stack.is_some() && !self.is_cargo() {
+            return Err(BuildError::Infrastructure(format!(
+                "--stack works through cargo, and build.command is `{}`",
+                self.settings.config.build.command
+            )));
+        }
         let _lock_file = self
             .settings
             .stack
@@ -99,7 +105,7 @@ impl<'a> Cargo<'a> {
             .find(|line| line.contains("was not used in the crate graph"));
         match unused {
             None => Ok(()),
-            Some(line) => Err(BuildError::DoesNotBuild(format!(
+            Some(line) => Err(BuildError::Infrastructure(format!(
                 "--stack changed nothing: {}; the tester's Cargo.toml asks for another version",
                 line.trim()
             ))),
@@ -134,10 +140,15 @@ impl<'a> Cargo<'a> {
             return Ok(Said { stdout, stderr });
         }
         let last = stderr.len().saturating_sub(LAST_LINES);
-        Err(BuildError::DoesNotBuild(format!(
-            "`{shown}` failed, {status}:\n{}",
-            stderr[last..].join("\n")
-        )))
+        let detail = format!("`{shown}` failed, {status}:\n{}", stderr[last..].join("\n"));
+        // Whatever else stops cargo (no network, a full disk, a version that does
+        // not fit) says nothing about the code.
+        let is_code = stderr.iter().any(|line| line.contains("could not compile"));
+        Err(if is_code || !self.is_cargo() {
+            BuildError::DoesNotBuild(detail)
+        } else {
+            BuildError::Infrastructure(detail)
+        })
     }
 
     fn tell(&self, line: &str) {

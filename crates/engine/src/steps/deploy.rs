@@ -325,7 +325,7 @@ async fn wait_registered(
     let began = Instant::now();
     loop {
         let registered = fetch_peers(stage, host, parts).await;
-        let there = |(node, pid): &&(String, u32)| {
+        let is_missing = |(node, pid): &&(String, u32)| {
             let peers = registered
                 .as_ref()
                 .map(|p| p.peers.as_slice())
@@ -336,7 +336,7 @@ async fn wait_registered(
         };
         let missing: Vec<&str> = expected
             .iter()
-            .filter(there)
+            .filter(is_missing)
             .map(|(node, _)| node.as_str())
             .collect();
         if missing.is_empty() {

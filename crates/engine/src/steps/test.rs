@@ -36,6 +36,12 @@ const REFERENCE_RUNG: Duration = Duration::from_secs(5);
 const EXCHANGE: Duration = Duration::from_secs(20);
 
 pub async fn perform(stage: &mut Stage<'_>) -> Result<(), StepError> {
+    // In a wait of hours the laptop may have slept and a host may have rebooted.
+    if !stage.live.is_reachable().await {
+        stage.live.hosts.clear();
+        super::setup::perform(stage).await?;
+        super::deploy::perform(stage).await?;
+    }
     let testers = stage.live.testers.as_ref();
     let testers =
         testers.ok_or_else(|| StepError::Infrastructure("nothing was deployed".into()))?;

@@ -81,8 +81,10 @@ const MASKED: [&str; 8] = [
 ];
 
 /// Units that stay although a `.wants` directory of `/usr` pulls in everything.
-const KEPT: [&str; 6] = [
+const KEPT: [&str; 7] = [
     "systemd-journald",
+    // Until it has run, the journal is in /run and does not survive a reboot.
+    "systemd-journal-flush.service",
     "systemd-tmpfiles-setup.service",
     "dbus.service",
     "dbus.socket",

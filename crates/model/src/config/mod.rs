@@ -11,6 +11,8 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
+use crate::inventory::Node;
+
 /// With every default filled in.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -68,10 +70,10 @@ pub enum Nodes {
 }
 
 impl Nodes {
-    pub fn contains(&self, name: &str) -> bool {
+    pub fn contains(&self, node: &Node) -> bool {
         match self {
             Self::Word(_) => true,
-            Self::Listed(names) => names.iter().any(|n| n == name),
+            Self::Listed(names) => names.iter().any(|name| node.is_called(name)),
         }
     }
 }

@@ -107,11 +107,7 @@ impl ConfigFile {
 
 /// By name, hostname or any address.
 pub fn node_by_any_name<'a>(fleet: &'a Fleet, word: &str) -> Option<&'a Node> {
-    fleet.nodes.iter().find(|n| {
-        n.name.as_str() == word
-            || n.hostname == word
-            || n.addresses.iter().any(|a| a.to_string() == word)
-    })
+    fleet.nodes.iter().find(|n| n.is_called(word))
 }
 
 fn registry_host(url: &str) -> &str {
@@ -188,6 +184,17 @@ fn problems(config: &Config, source: &Source) -> Vec<Problem> {
                 ));
             }
         }
+    }
+    let registry = config
+        .bootstrap
+        .as_ref()
+        .and_then(|b| b.registry.as_deref());
+    if let Some(url) = registry.filter(|url| !url.starts_with("https://")) {
+        found.push(source.problem_with(
+            url,
+            format!("`{url}` is not an https address"),
+            "peers send a token there: write https://HOST or https://HOST:PORT",
+        ));
     }
     for ((name, target), (_, margin)) in connectivity
         .success_criteria

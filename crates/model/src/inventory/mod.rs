@@ -73,6 +73,13 @@ impl Node {
         self.role != Role::Registry
     }
 
+    /// By name, hostname or any address.
+    pub fn is_called(&self, word: &str) -> bool {
+        self.name.as_str() == word
+            || self.hostname == word
+            || self.addresses.iter().any(|a| a.to_string() == word)
+    }
+
     /// Reachable from outside without any NAT in between.
     pub fn is_public(&self) -> bool {
         self.nat.is_none()

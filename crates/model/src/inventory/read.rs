@@ -13,6 +13,11 @@ use crate::problem::{Problem, Problems, Source, did_you_mean, none_or};
 /// More hosts than one machine or one person can look after.
 const MOST_NODES: usize = 1000;
 
+/// What the twin's internet can be set to.
+const MAX_DELAY_MS: f64 = 60_000.0;
+const MIN_MBIT: f64 = 0.001;
+const MAX_MBIT: f64 = 1e6;
+
 /// Reads the text of an inventory; `file` is for messages.
 ///
 /// # Errors
@@ -54,8 +59,7 @@ struct RawPlace {
 struct RawWan {
     #[serde(default)]
     seed: u64,
-    #[serde(default)]
-    constant_ms: f64,
+    constant_ms: Option<Spanned<f64>>,
     #[serde(default)]
     links: Vec<RawLink>,
 }
@@ -160,13 +164,17 @@ impl Reader<'_> {
                 },
             )
         });
+        let constant_ms = raw.wan.constant_ms.map_or(0.0, |number| {
+            self.milliseconds(&number);
+            number.value
+        });
         Fleet {
             name: raw.fleet,
             nodes,
             regions: regions.collect(),
             wan: Wan {
                 seed: raw.wan.seed,
-                constant_ms: raw.wan.constant_ms,
+                constant_ms,
                 links,
             },
         }
@@ -245,17 +253,19 @@ impl Reader<'_> {
                 self.wrong(end, format!("no node is called `{}`", end.value), &help);
             }
         }
-        for number in [&raw.delay_ms, &raw.jitter_ms, &raw.rate_mbit]
-            .into_iter()
-            .flatten()
+        for number in [&raw.delay_ms, &raw.jitter_ms].into_iter().flatten() {
+            self.milliseconds(number);
+        }
+        if let Some(rate) = raw
+            .rate_mbit
+            .as_ref()
+            .filter(|r| !(MIN_MBIT..=MAX_MBIT).contains(&r.value))
         {
-            if !number.value.is_finite() || number.value < 0.0 {
-                self.wrong(
-                    number,
-                    format!("{} is less than nothing", number.value),
-                    "give a number from 0 up",
-                );
-            }
+            self.wrong(
+                rate,
+                format!("{} is not a rate that the twin can keep", rate.value),
+                &format!("give {MIN_MBIT} to {MAX_MBIT} Mbit/s, or leave it out for no limit"),
+            );
         }
         if let Some(loss) = raw
             .loss_percent
@@ -276,6 +286,16 @@ impl Reader<'_> {
             rate_mbit: value(&raw.rate_mbit),
             from: NodeName::new(raw.from.value),
             to: NodeName::new(raw.to.value),
+        }
+    }
+
+    fn milliseconds(&mut self, number: &Spanned<f64>) {
+        if !(0.0..=MAX_DELAY_MS).contains(&number.value) {
+            self.wrong(
+                number,
+                format!("{} ms is not a delay that the twin can make", number.value),
+                &format!("give a number from 0 to {MAX_DELAY_MS}"),
+            );
         }
     }
 

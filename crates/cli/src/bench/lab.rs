@@ -1,43 +1,37 @@
-//! `vps-test lab bench`: what the twin costs. One line of JSON a figure.
+//! What the twin costs: boot, removal, throughput, delay.
 
 mod delay;
 mod throughput;
 
-use std::path::PathBuf;
 use std::time::Instant;
 
 use lab::{Twin, UpOptions};
 
-use crate::inventory_file;
+use super::ground::{NAME, saorsa};
+use super::{figure, median};
 use crate::twin::UntilDropped;
-
-const NAME: &str = "bench";
 
 /// Times that a measurement is taken; its median counts.
 const ROUNDS: usize = 3;
 
-pub fn run(fleet: Option<PathBuf>) -> miette::Result<()> {
-    let inventory = inventory_file::text(&inventory_file::find(fleet)?)?;
+pub fn run() -> miette::Result<()> {
+    let inventory = saorsa()?;
     let (mut up, mut down) = (Vec::new(), Vec::new());
     for _ in 0..ROUNDS {
         let (boot, removal) = up_and_down(&inventory)?;
         up.push(boot);
         down.push(removal);
     }
-    print("ten hosts up", median(up));
-    print("ten hosts down", median(down));
-    print(
+    figure("ten hosts up", median(up));
+    figure("ten hosts down", median(down));
+    figure(
         "TCP through the WAN, of a veth pair",
         throughput::measure()?,
     );
     let delay = delay::measure()?;
-    print("added delay off the set value, p99", delay.off_p99_ms);
-    print("drops not asked for", delay.drops);
+    figure("added delay off the set value, p99", delay.off_p99_ms);
+    figure("drops not asked for", delay.drops);
     Ok(())
-}
-
-fn print(name: &str, value: f64) {
-    println!("{}", serde_json::json!({ "name": name, "value": value }));
 }
 
 /// Seconds each way.
@@ -72,9 +66,4 @@ fn two_hosts(delay_ms: f64) -> String {
          - {{ name: sender, addresses: [10.0.0.1], role: test }}\n  \
          - {{ name: receiver, addresses: [10.0.0.2], role: test }}\n"
     )
-}
-
-fn median(mut values: Vec<f64>) -> f64 {
-    values.sort_by(f64::total_cmp);
-    values.get(values.len() / 2).copied().unwrap_or(f64::NAN)
 }

@@ -6,7 +6,7 @@
 
 use std::fs::File;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpStream};
-use std::os::fd::AsFd;
+use std::os::fd::{AsFd, AsRawFd};
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::process::Command;
 use std::sync::{Arc, Mutex};
@@ -70,7 +70,7 @@ fn inside(run_dir: RunDir) -> Result<(), LabError> {
     // First of all: from here on there is something to clean up.
     let record = Record::of_this_process(run_dir.name(), outer_pid())?;
     record.write(&record::path(run_dir.path()))?;
-    make_private()?;
+    make_private(&run_dir)?;
     let inventory = run_dir.inventory();
     let text = std::fs::read_to_string(&inventory).map_err(LabError::file("read", &inventory))?;
     let fleet = model::inventory::read("fleet.yaml", &text)
@@ -86,10 +86,29 @@ fn outer_pid() -> i32 {
 }
 
 /// Mounts from here on are seen by nobody else, and `/proc` is this namespace's.
-fn make_private() -> Result<(), LabError> {
+///
+/// So are `/run` and `/tmp`, but for the run directory: systemd-nspawn keeps files
+/// there by the names of its machines, and hosts of two twins may share a name.
+fn make_private(run_dir: &RunDir) -> Result<(), LabError> {
     let none = None::<&str>;
     mount(none, "/", none, MsFlags::MS_REC | MsFlags::MS_PRIVATE, none)
         .map_err(LabError::system("make mounts private"))?;
+    let path = run_dir.path();
+    let held = File::open(path).map_err(LabError::file("open", path))?;
+    for directory in ["/run", "/tmp"] {
+        mount(
+            Some("tmpfs"),
+            directory,
+            Some("tmpfs"),
+            MsFlags::empty(),
+            Some("mode=755,size=64m"),
+        )
+        .map_err(LabError::system(format!("mount a tmpfs at {directory}")))?;
+    }
+    std::fs::create_dir_all(path).map_err(LabError::file("create", path))?;
+    let source = format!("/proc/self/fd/{}", held.as_raw_fd());
+    mount(Some(source.as_str()), path, none, MsFlags::MS_BIND, none)
+        .map_err(LabError::system("keep the run directory"))?;
     mount(Some("proc"), "/proc", Some("proc"), MsFlags::empty(), none)
         .map_err(LabError::system("mount /proc"))
 }

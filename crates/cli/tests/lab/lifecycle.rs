@@ -7,7 +7,7 @@ use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 
 use crate::cgroup::Cgroup;
-use crate::process::{Traces, machine};
+use crate::process::{Traces, files_named, machine};
 use crate::site::{
     FLEET, PROGRAM, SHARED, Site, fleet_of, lab, said, unused_name, up, wait_until, write_inventory,
 };
@@ -17,9 +17,11 @@ const SOON: Duration = Duration::from_secs(10);
 #[test]
 fn a_fleet_of_one_leaves_the_machine_as_it_was_up_and_down() {
     let before = machine();
-    let site = Site::boot("one", &fleet_of(1));
-    assert_eq!(site.sh("n1", "hostname"), "n1");
+    let host = unused_name("host");
+    let site = Site::boot("one", &fleet_of(1).replace("n1", &host));
+    assert_eq!(site.sh(&host, "hostname"), host);
     assert_eq!(machine(), before, "while up");
+    assert_eq!(files_named(&host), "", "while up");
     let traces = Traces::of(&site.twin);
     assert!(traces.processes() >= 5);
     let down = lab(&site.name, "down", &[]);

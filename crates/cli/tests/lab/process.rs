@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::Command;
 
 use lab::Twin;
@@ -12,23 +12,16 @@ pub struct Traces {
     name: String,
     /// Process and when it started: numbers are used again.
     processes: BTreeSet<(u32, String)>,
-    namespaces: BTreeSet<PathBuf>,
 }
 
 impl Traces {
     pub fn of(twin: &Twin) -> Self {
         let pids = descendants(twin.status().unwrap().daemon_pid);
-        let own = namespaces(std::process::id());
         Self {
             name: twin.name().to_owned(),
             processes: pids
                 .iter()
                 .filter_map(|p| Some((*p, started(*p)?)))
-                .collect(),
-            namespaces: pids
-                .iter()
-                .flat_map(|p| namespaces(*p))
-                .filter(|n| !own.contains(n))
                 .collect(),
         }
     }
@@ -54,21 +47,14 @@ impl Traces {
             .map(|p| format!("process {p}: {}", command_line(*p)))
             .collect();
         for pid in all_pids() {
-            let held = namespaces(pid)
-                .into_iter()
-                .filter(|n| self.namespaces.contains(n));
-            left.extend(held.map(|n| format!("{} of process {pid}", n.display())));
+            let mounts = fs::read_to_string(format!("/proc/{pid}/mountinfo")).unwrap_or_default();
+            if mounts.contains(&format!("/{}/", self.name)) {
+                left.push(format!("mounts of process {pid}"));
+            }
             if command_line(pid).contains(&format!("serve --name {} ", self.name)) {
                 left.push(format!("process {pid}: {}", command_line(pid)));
             }
         }
-        let mounts = fs::read_to_string("/proc/self/mountinfo").unwrap();
-        left.extend(
-            mounts
-                .lines()
-                .filter(|l| l.contains(&format!("/{}/", self.name)))
-                .map(Into::into),
-        );
         let run_dir = Path::new("/run/vps-test/lab").join(&self.name);
         left.extend(run_dir.exists().then(|| run_dir.display().to_string()));
         left.extend(self.cgroups());
@@ -125,14 +111,6 @@ fn started(pid: u32) -> Option<String> {
     Some(stat(pid)?[19].clone())
 }
 
-fn namespaces(pid: u32) -> Vec<PathBuf> {
-    if stat(pid).is_none() {
-        return Vec::new();
-    }
-    let of = |kind| fs::read_link(format!("/proc/{pid}/ns/{kind}")).ok();
-    ["net", "mnt", "pid"].into_iter().filter_map(of).collect()
-}
-
 fn command_line(pid: u32) -> String {
     let bytes = fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
     String::from_utf8_lossy(&bytes).replace('\0', " ")
@@ -153,7 +131,6 @@ pub fn machine() -> String {
         .collect::<Vec<_>>();
     let routes = said("ip", &["route", "show", "table", "all"]);
     let rules = said("nft", &["--stateless", "list", "ruleset"]);
-    let names = said("ip", &["netns", "list"]);
     let files = [
         "/etc/ssh/sshd_config",
         "/etc/hosts",
@@ -163,5 +140,23 @@ pub fn machine() -> String {
         "/proc/sys/net/ipv4/ip_forward",
     ];
     let files = files.map(|f| fs::read_to_string(f).unwrap_or_default());
-    format!("{addresses:?}\n{routes}\n{rules}\n{names}\n{files:?}")
+    format!("{addresses:?}\n{routes}\n{rules}\n{files:?}")
+}
+
+/// Files of the machine that bear a name, which no host's files may.
+pub fn files_named(word: &str) -> String {
+    let found = Command::new("find")
+        .args([
+            "/run",
+            "/tmp",
+            "/var/lib/machines",
+            "/etc",
+            "-not",
+            "-path",
+            "/run/vps-test/*",
+        ])
+        .args(["-name", &format!("*{word}*")])
+        .output()
+        .unwrap();
+    String::from_utf8(found.stdout).unwrap()
 }

@@ -1,5 +1,6 @@
 //! The internet between the hosts does what the inventory says, and no more.
 
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use model::inventory::{Link, NodeName};
@@ -8,6 +9,12 @@ use crate::site::{FLEET, SHARED, Site, peer};
 use crate::traffic::{count, least_ms, send, send_segmented};
 
 const MS: Duration = Duration::from_millis(1);
+
+/// Held by tests that share a link that loses or queues, or count what is lost.
+fn alone() -> MutexGuard<'static, ()> {
+    static ALONE: Mutex<()> = Mutex::new(());
+    ALONE.lock().unwrap_or_else(PoisonError::into_inner)
+}
 
 /// One-way delay between two hosts, in milliseconds.
 fn delay(site: &Site, from: &str, to: &str) -> f64 {
@@ -62,6 +69,7 @@ fn jitter_spreads_delays_and_keeps_the_order() {
 
 #[test]
 fn a_rate_shapes_a_burst() {
+    let _alone = alone();
     // 1028 bytes on the wire take 1.028 ms at 8 Mbit/s.
     let arrivals = send(&SHARED.pair("b", "tokyo"), 100, 1000, Duration::ZERO);
     assert_eq!(arrivals.len(), 100, "100 ms are less than the queue");
@@ -74,6 +82,7 @@ fn a_rate_shapes_a_burst() {
 
 #[test]
 fn a_rates_queue_overflows_and_says_so() {
+    let _alone = alone();
     let before = SHARED.twin.status().unwrap().wan;
     let arrivals = send(&SHARED.pair("b", "tokyo"), 400, 1000, Duration::ZERO);
     let after = SHARED.twin.status().unwrap().wan;
@@ -91,6 +100,7 @@ fn a_rates_queue_overflows_and_says_so() {
 
 #[test]
 fn loss_takes_its_share_and_nothing_else() {
+    let _alone = alone();
     let before = SHARED.twin.status().unwrap().wan;
     let pair = SHARED.pair("b", "london");
     let arrivals = send(&pair, 2000, 100, Duration::ZERO);
@@ -133,6 +143,7 @@ fn a_segmented_send_counts_as_the_packets_of_a_wire() {
 
 #[test]
 fn loss_meets_each_packet_of_a_segmented_send() {
+    let _alone = alone();
     let pair = SHARED.pair("b", "london");
     for _ in 0..25 {
         send_segmented(&pair, 40, 1200);
@@ -165,6 +176,7 @@ fn flows_count_every_byte_of_an_exchange() {
 
 #[test]
 fn a_pair_is_cut_and_heals() {
+    let _alone = alone();
     let names = ["tokyo", "b"].map(NodeName::new);
     let (there, back) = (SHARED.pair("tokyo", "b"), SHARED.pair("b", "tokyo"));
     let arrive = || [&there, &back].map(|pair| send(pair, 5, 100, MS).len());
@@ -198,6 +210,7 @@ fn a_link_is_changed_while_the_twin_is_up() {
 
 #[test]
 fn tcp_crosses_every_kind_of_link_whole() {
+    let _alone = alone();
     for (from, to) in [("a", "b"), ("a", "tokyo"), ("b", "london"), ("b", "tokyo")] {
         let script = "head -c 300000 /usr/bin/ssh | timeout 20 bash -c 'cat > /dev/tcp/'$0'/5000'";
         let address = SHARED.address(to);

@@ -14,6 +14,9 @@ use super::paint::{Paint, Style};
 /// How many failing cells are named before the rest is counted.
 const WORST_CELLS: usize = 6;
 
+/// How many characters of its reason.
+const REASON: usize = 110;
+
 pub fn render(proof: &Proof, proof_file: &str, stopped: Option<StopCause>, paint: Paint) -> String {
     let mut out = String::new();
     if !was_shown_in_full(proof) {
@@ -120,7 +123,7 @@ fn worst_cells(out: &mut String, proof: &Proof, paint: Paint) {
             cell.successes,
             cell.attempts,
             cell.predicted,
-            cell.failure.as_deref().unwrap_or_default()
+            shortened(cell.failure.as_deref().unwrap_or_default())
         );
     }
     if failing.len() > WORST_CELLS {
@@ -129,6 +132,16 @@ fn worst_cells(out: &mut String, proof: &Proof, paint: Paint) {
             "  … and {} more, in the proof",
             failing.len() - WORST_CELLS
         );
+    }
+}
+
+/// A reason in one line of the screen; the whole of it is in the proof.
+fn shortened(reason: &str) -> String {
+    let short: String = reason.chars().take(REASON).collect();
+    if short.len() < reason.len() {
+        format!("{short}…")
+    } else {
+        short
     }
 }
 

@@ -93,7 +93,8 @@ struct Row {
 pub fn run(names: &[String]) -> anyhow::Result<ExitCode> {
     let chosen = choose(names)?;
     setup::run()?;
-    shell::run(shell::cargo().args(["build", "--package", "vps-test"]))?;
+    // All of it, so that the run's own build finds what it needs.
+    shell::run(shell::cargo().args(["build", "--workspace"]))?;
     let mut rows = Vec::new();
     for bench in chosen {
         rows.extend(measure(bench)?);

@@ -19,7 +19,8 @@ const START: &[&str] = &[
 
 pub fn run(keep: bool) -> anyhow::Result<ExitCode> {
     setup::run()?;
-    shell::run(shell::cargo().args(["build", "--package", "vps-test"]))?;
+    // All of it, so that the run's own build finds what it needs.
+    shell::run(shell::cargo().args(["build", "--workspace"]))?;
     let target = shell::target_directory()?;
     let mut start = shell::as_root(target.join("debug/vps-test"))?;
     start.current_dir(shell::workspace()).args(START);

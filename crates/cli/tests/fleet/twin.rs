@@ -119,21 +119,10 @@ pub fn sleeper(version: &str) -> Artifact {
     Artifact::read(&path).unwrap()
 }
 
-/// The prober, built as this program was.
+/// The prober, which `cargo xtask test` builds first.
 pub static UDP_TEST: LazyLock<Artifact> = LazyLock::new(|| {
-    let directory = Path::new(PROGRAM).parent().unwrap();
-    let profile = match directory.file_name().unwrap().to_str().unwrap() {
-        "debug" => "dev",
-        other => other,
-    };
-    let built = Command::new(env!("CARGO"))
-        .args(["build", "--quiet", "-p", "udp-test", "--profile", profile])
-        .args([Path::new("--target-dir"), directory.parent().unwrap()])
-        .status()
-        .unwrap();
-    assert!(built.success(), "udp-test does not build");
-    let path: PathBuf = directory.join("udp-test");
-    Artifact::read(&path).unwrap()
+    let path: PathBuf = Path::new(PROGRAM).with_file_name("udp-test");
+    Artifact::read(&path).expect("build the workspace first: cargo build --workspace")
 });
 
 pub fn endpoint(name: &str, port: u16) -> SocketAddr {

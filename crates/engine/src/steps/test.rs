@@ -21,7 +21,8 @@ use crate::live::Testers;
 use crate::plan::{cells, focus_of};
 use crate::recorder::{Progress, RecordError, Recorder};
 use crate::settings::Settings;
-use crate::suite::matrix::{Limits, MatrixRun};
+use crate::suite::matrix::MatrixRun;
+use crate::suite::schedule::Limits;
 use crate::tester::Tester;
 
 /// How long a prober waits for a datagram before it counts as filtered.

@@ -1,4 +1,4 @@
-//! Runs cells side by side, with no node in more attempts at once than allowed.
+//! Runs cells side by side and journals every attempt.
 
 use std::collections::{HashMap, VecDeque};
 
@@ -11,14 +11,8 @@ use model::protocol::{AttemptId, ClaimedPath, Reason};
 
 use crate::attempt::{Terms, drive};
 use crate::recorder::{RecordError, Recorder};
+use crate::suite::schedule::{Limits, Schedule};
 use crate::tester::Tester;
-
-/// How many attempts may run at once.
-#[derive(Debug, Clone, Copy)]
-pub struct Limits {
-    pub total: usize,
-    pub per_node: usize,
-}
 
 /// One matrix of one TEST.
 pub struct MatrixRun<'a> {
@@ -39,46 +33,23 @@ impl MatrixRun<'_> {
         cells: impl IntoIterator<Item = Cell>,
         prune: impl Fn(&mut VecDeque<Cell>),
     ) -> Result<Vec<Attempt>, RecordError> {
-        let mut waiting: VecDeque<Cell> = cells.into_iter().collect();
-        let mut busy: HashMap<NodeName, usize> = HashMap::new();
+        let mut schedule = Schedule::new(cells, self.limits);
         let mut running = FuturesUnordered::new();
         let mut ended = Vec::new();
         let mut position = self.positions_used();
         loop {
-            prune(&mut waiting);
-            while running.len() < self.limits.total
-                && let Some(cell) = self.take_next(&mut waiting, &busy)
-            {
-                *busy.entry(cell.pair.from.clone()).or_default() += 1;
-                *busy.entry(cell.pair.to.clone()).or_default() += 1;
-                running.push(self.attempt(cell, position, running.len() as u32 + 1));
+            prune(&mut schedule.waiting);
+            while let Some((cell, at_once)) = schedule.next() {
+                running.push(self.attempt(cell, position, at_once));
                 position += 1;
             }
             let Some(attempt) = running.next().await else {
                 return Ok(ended);
             };
             let attempt: Attempt = attempt?;
-            for node in [&attempt.start.cell.pair.from, &attempt.start.cell.pair.to] {
-                if let Some(count) = busy.get_mut(node) {
-                    *count -= 1;
-                }
-            }
+            schedule.ended(&attempt.start.cell.pair);
             ended.push(attempt);
         }
-    }
-
-    /// The first cell, in order, whose two nodes both have room.
-    fn take_next(
-        &self,
-        waiting: &mut VecDeque<Cell>,
-        busy: &HashMap<NodeName, usize>,
-    ) -> Option<Cell> {
-        let has_room =
-            |node: &NodeName| busy.get(node).copied().unwrap_or(0) < self.limits.per_node;
-        let index = waiting
-            .iter()
-            .position(|cell| has_room(&cell.pair.from) && has_room(&cell.pair.to))?;
-        waiting.remove(index)
     }
 
     async fn attempt(

@@ -1,3 +1,4 @@
 //! What TEST runs.
 
 pub mod matrix;
+pub mod schedule;

@@ -1,6 +1,7 @@
 //! Running the config's build command.
 
 use std::collections::HashMap;
+use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
 
@@ -123,7 +124,13 @@ impl<'a> Cargo<'a> {
         let program = argv
             .first()
             .ok_or_else(|| cannot("build.command is empty".into()))?;
-        let mut child = Command::new(program)
+        let mut command = Command::new(program);
+        // Left by a cargo that runs us; build scripts that look at these (ring's
+        // does) would run again, and with them everything that stands on them.
+        for (name, _) in std::env::vars_os().filter(|(name, _)| is_cargos_own(name)) {
+            command.env_remove(name);
+        }
+        let mut child = command
             .args(&argv[1..])
             .current_dir(&self.settings.workspace)
             .stdin(Stdio::null())
@@ -221,6 +228,12 @@ fn without_target(mut words: Vec<String>) -> Vec<String> {
         words.drain(at..(at + 2).min(words.len()));
     }
     words
+}
+
+/// What cargo tells the programs that it runs about their package.
+fn is_cargos_own(name: &OsStr) -> bool {
+    let name = name.to_string_lossy();
+    name.starts_with("CARGO_PKG_") || name.starts_with("CARGO_MANIFEST_")
 }
 
 fn is_installed(program: &str) -> bool {

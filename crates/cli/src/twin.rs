@@ -112,6 +112,7 @@ impl Observer for Wan {
         let twin = self.0.clone();
         let status = blocking(move || twin.status()).await?;
         Ok(Some(WanReport {
+            seed: self.0.fleet().wan.seed,
             packets: status.wan.delivered,
             lateness_p50_ms: status.lateness.p50_ms,
             lateness_p99_ms: status.lateness.p99_ms,

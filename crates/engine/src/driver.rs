@@ -1,27 +1,20 @@
 //! The loop: ask the run what to do, do it, journal it.
 
-use std::sync::Arc;
-
-use futures::future::join_all;
 use jiff::Timestamp;
 use model::event::{Event, Plan, StopCause};
-use model::inventory::NodeName;
 use model::proof::Proof;
 use model::run::{Action, Run, State};
 use tokio::sync::watch;
 
-use crate::deployment::Parts;
+use crate::documents::{self, DocumentError};
+use crate::evidence;
 use crate::journal::{Journal, JournalError};
 use crate::live::Live;
-use crate::markdown;
-use crate::proof::{self, Collected};
 use crate::recorder::{RecordError, Recorder, Sink};
-use crate::run_dir::{RunDir, RunDirError, file_time};
+use crate::review;
+use crate::run_dir::{RunDir, RunDirError};
 use crate::settings::Settings;
 use crate::steps::{self, Stage, StepError};
-
-/// How much of a unit's log goes into the run directory.
-const LOG_LINES: u32 = 20_000;
 
 #[derive(Debug, thiserror::Error)]
 pub enum RunError {
@@ -29,6 +22,8 @@ pub enum RunError {
     Record(#[from] RecordError),
     #[error(transparent)]
     Directory(#[from] RunDirError),
+    #[error(transparent)]
+    Document(#[from] DocumentError),
 }
 
 impl From<JournalError> for RunError {
@@ -61,6 +56,7 @@ pub async fn run(
 ) -> Result<Ended, RunError> {
     let recorder = Recorder::new(Journal::create(&dir.journal())?, Run::default(), sinks);
     recorder.record(Event::Confirmed(plan.clone().into()))?;
+    recorder.record(Event::Environment(evidence::environment(dir)))?;
     let mut live = Live::default();
     let asked = tokio::select! {
         done = drive(settings, &recorder, &mut live) => { done?; false }
@@ -88,7 +84,7 @@ async fn drive(
             Action::Complete => recorder.record(Event::Completed)?,
             Action::Stop(cause) => recorder.record(Event::Stopped {
                 cause,
-                detail: "the data did not decide".into(),
+                detail: recorder.with(|run| review::why_stopped(run, cause)),
             })?,
             Action::Interview | Action::Rest => return Ok(()),
         }
@@ -164,6 +160,8 @@ fn interrupt(recorder: &Recorder) -> Result<(), RecordError> {
     })
 }
 
+/// The run is over; what is left is to gather and to write. All of it follows
+/// from the journal, as it stands on the disk now.
 async fn finish(
     settings: &Settings,
     recorder: &Recorder,
@@ -171,114 +169,12 @@ async fn finish(
     dir: &RunDir,
     live: &Live,
 ) -> Result<Ended, RunError> {
-    let collected = collect(settings, recorder, plan, dir, live).await?;
-    let now = Timestamp::now();
-    let (proof, stopped) = recorder.with(|run| {
-        (
-            proof::build(run, plan, collected, now),
-            run.stopped.as_ref().map(|(cause, _)| *cause),
-        )
-    });
-    let json = serde_json::to_string_pretty(&proof).map_err(|e| JournalError::Io {
-        action: "encode the proof of",
-        path: dir.journal(),
-        source: e.into(),
-    })?;
-    dir.write("proof.json", json)?;
-    let name = format!("proof-{}.md", file_time(now));
-    let document = dir.write(
-        &name,
-        markdown::render(&proof, &dir.path().display().to_string()),
-    )?;
+    let collected = evidence::collect(settings, recorder, plan, dir, live).await?;
+    recorder.record(Event::Collected(collected))?;
+    let written = documents::write(dir)?;
     Ok(Ended {
-        proof,
-        stopped,
-        document,
+        proof: written.proof,
+        stopped: recorder.with(|run| run.stopped.as_ref().map(|(cause, _)| *cause)),
+        document: written.document,
     })
-}
-
-async fn collect(
-    settings: &Settings,
-    recorder: &Recorder,
-    plan: &Plan,
-    dir: &RunDir,
-    live: &Live,
-) -> Result<Collected, RunDirError> {
-    let mut collected = Collected::default();
-    let mode = proof::mode_of(plan);
-    if mode.wants_logs() {
-        collected.evidence.logs = logs(recorder, dir, live).await?;
-    }
-    if mode.wants_metrics() {
-        collected.evidence.metrics = metrics(settings, dir, live).await?;
-    }
-    if let Some(observer) = &settings.observer {
-        collected.wan = observer.wan().await.ok().flatten();
-    }
-    Ok(collected)
-}
-
-/// `logs/NODE.UNIT.log`, of every unit that was deployed. A host that cannot say
-/// any more leaves its reason in the file.
-async fn logs(recorder: &Recorder, dir: &RunDir, live: &Live) -> Result<Vec<String>, RunDirError> {
-    let wanted: std::collections::BTreeSet<_> = recorder.with(|run| {
-        run.deployed
-            .iter()
-            .map(|d| (d.node.clone(), d.unit.clone()))
-            .collect()
-    });
-    let fetches = wanted.iter().filter_map(|(node, unit)| {
-        let host = Arc::clone(live.hosts.get(node)?);
-        let since = recorder.with(|run| began(run, node));
-        Some(async move {
-            let text = host
-                .journal_since(unit, LOG_LINES, since)
-                .await
-                .unwrap_or_else(|e| format!("not collected: {e}\n"));
-            (
-                format!("logs/{node}.{}.log", unit.trim_end_matches(".service")),
-                text,
-            )
-        })
-    });
-    let mut files = Vec::new();
-    for (file, text) in join_all(fetches).await {
-        dir.write(&file, text)?;
-        files.push(file);
-    }
-    Ok(files)
-}
-
-/// When the run began, by a node's own clock.
-fn began(run: &Run, node: &NodeName) -> i64 {
-    let skew = run.reached.get(node).map_or(0, |facts| facts.clock_skew_ms);
-    let here = run.started_at.map_or(0, |at| at.as_millisecond());
-    (here + skew).div_euclid(1000).max(0)
-}
-
-async fn metrics(
-    settings: &Settings,
-    dir: &RunDir,
-    live: &Live,
-) -> Result<Option<String>, RunDirError> {
-    let parts = Parts::assign(settings, |name| live.hosts.contains_key(name));
-    let Some(host) = parts
-        .registry
-        .as_ref()
-        .and_then(|(name, _)| live.hosts.get(name))
-    else {
-        return Ok(None);
-    };
-    let answer = steps::deploy::fetch(
-        settings,
-        host,
-        &parts,
-        "/api/metrics",
-        live.binaries.as_ref(),
-    )
-    .await;
-    let Ok(text) = answer else { return Ok(None) };
-    let file = "metrics/registry.json".to_owned();
-    dir.write(&file, text)?;
-    Ok(Some(file))
 }

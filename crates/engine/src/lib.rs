@@ -7,29 +7,41 @@
 mod agent;
 mod attempt;
 mod deployment;
+mod documents;
 mod driver;
+mod evidence;
 mod journal;
+mod junit;
 mod live;
+mod manifest;
 mod markdown;
 mod observer;
 mod plan;
 mod proof;
 mod recorder;
+pub mod redact;
+mod review;
 mod run_dir;
 mod settings;
+mod signature;
 mod stack;
 mod steps;
 mod suite;
 mod tester;
+mod verify;
 
+pub use documents::Written;
 pub use driver::{Ended, RunError, run};
 pub use journal::{Journal, JournalError, read as read_journal};
 pub use observer::{Observer, ObserverError};
 pub use plan::{NotBuilt, Wish, plan};
 pub use recorder::{Progress, RecordError, Recorder, Sink};
+pub use review::{ReviewError, review};
 pub use run_dir::{RunDir, RunDirError};
 pub use settings::Settings;
+pub use signature::{SignError, choose_key, sign};
 pub use stack::{StackError, StackPatch};
+pub use verify::{Check, Status, Verification, VerifyError, verify};
 
 /// An error with its causes, in a line.
 fn error_chain(error: &(dyn std::error::Error + 'static)) -> String {

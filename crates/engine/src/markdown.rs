@@ -8,7 +8,8 @@ use model::proof::{CriterionResult, MatrixCell, Proof};
 use model::stats::Verdict;
 
 /// The whole document.
-pub fn render(proof: &Proof, run_dir: &str) -> String {
+pub fn render(proof: &Proof) -> String {
+    let run_dir = &proof.environment.run_dir;
     let mut out = String::new();
     header(&mut out, proof);
     criteria(&mut out, proof);

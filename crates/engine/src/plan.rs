@@ -31,7 +31,11 @@ pub struct NotBuilt(String);
 /// The wish needs something that does not exist yet, or nothing would be judged.
 pub fn plan(config: &Config, module: &str, fleet: &Fleet, wish: &Wish) -> Result<Plan, NotBuilt> {
     let tests = &config.tests.connectivity;
-    let nodes: Vec<PlanNode> = fleet.nodes.iter().map(|n| plan_node(config, n)).collect();
+    let nodes: Vec<PlanNode> = fleet
+        .nodes
+        .iter()
+        .map(|node| plan_node(config, fleet, node))
+        .collect();
     let criteria = criteria(config, wish, &cells(&nodes, wish.focus))?;
     let soak = wish.soak.clone().unwrap_or_else(|| config.soak_durations());
     Ok(Plan {
@@ -80,7 +84,7 @@ pub fn focus_of(plan: &Plan) -> Focus {
     Focus::parse(&plan.focus).unwrap_or(Focus::Connectivity)
 }
 
-fn plan_node(config: &Config, node: &Node) -> PlanNode {
+fn plan_node(config: &Config, fleet: &Fleet, node: &Node) -> PlanNode {
     PlanNode {
         name: node.name.clone(),
         role: word_of_role(node),
@@ -88,6 +92,7 @@ fn plan_node(config: &Config, node: &Node) -> PlanNode {
         tested: node.is_tested() && config.deploy.nodes.contains(node),
         nat: node.nat.as_ref().map(|nat| nat.spec.behaviour),
         expected_success: node.nat.as_ref().and_then(|nat| nat.expected_success),
+        place: fleet.regions.get(&node.region).copied(),
     }
 }
 

@@ -1,16 +1,18 @@
-//! From a run, and what was collected after it, to the proof.
+//! From a journal to the proof. Nothing else goes in.
 
 use std::collections::BTreeMap;
 
 use jiff::Timestamp;
 use model::attempt::{Attempt, Cell, Counted, Matrix, ObservedPath};
-use model::config::{Choice, ProofMode};
-use model::event::{Plan, PlanNode, StopCause};
+use model::event::{Entry, Event, EvidenceFile, EvidenceKind, Plan, PlanNode, StopCause};
 use model::judge;
 use model::nat::describe;
-use model::proof::{Evidence, MatrixCell, NodeNatProof, Proof, ProofNode, SCHEMA, WanReport};
+use model::proof::{
+    Evidence, JournalMark, MatrixCell, NodeNatProof, PassResult, Proof, ProofNode, Reviewed, SCHEMA,
+    TimelineEntry,
+};
 use model::protocol::ClaimedPath;
-use model::run::Run;
+use model::run::{IllegalEvent, Run, State};
 use model::stats::Verdict;
 
 use crate::plan::{cells, focus_of};
@@ -19,33 +21,89 @@ use crate::plan::{cells, focus_of};
 /// connect times say little of the network.
 const TELLING_AT_ONCE: u32 = 4;
 
-/// What is not in the journal.
-#[derive(Debug, Default)]
-pub struct Collected {
-    pub evidence: Evidence,
-    pub wan: Option<WanReport>,
+#[derive(Debug, thiserror::Error)]
+pub enum ProofError {
+    #[error("the journal has no plan: nothing was begun")]
+    NoPlan,
+    #[error("entry {seq} of the journal cannot follow on those before it")]
+    Illegal { seq: u64, source: IllegalEvent },
 }
 
-pub fn mode_of(plan: &Plan) -> ProofMode {
-    ProofMode::parse(&plan.proof_mode).unwrap_or(ProofMode::AllEvidence)
+/// Everything that a journal says, and nothing else.
+pub fn from_journal(entries: &[Entry], head: &str) -> Result<Proof, ProofError> {
+    let mut run = Run::default();
+    let mut history = History::default();
+    for entry in entries {
+        run.apply(entry.at, &entry.event)
+            .map_err(|source| ProofError::Illegal {
+                seq: entry.seq,
+                source,
+            })?;
+        history.add(entry, &run);
+    }
+    let plan = run.plan.clone().ok_or(ProofError::NoPlan)?;
+    let last = entries.last().ok_or(ProofError::NoPlan)?;
+    let mark = JournalMark {
+        entries: entries.len() as u64,
+        head: head.to_owned(),
+    };
+    Ok(build(&run, &plan, history, mark, last.at))
 }
 
-pub fn build(run: &Run, plan: &Plan, collected: Collected, now: Timestamp) -> Proof {
+/// What the fold forgets.
+#[derive(Default)]
+struct History {
+    timeline: Vec<TimelineEntry>,
+    passes: Vec<PassResult>,
+}
+
+impl History {
+    fn add(&mut self, entry: &Entry, run: &Run) {
+        let state = match &entry.event {
+            Event::Confirmed(_) => Some(State::Interview),
+            Event::Entered { state } | Event::WaitBegan { state, .. } => Some(*state),
+            Event::Completed => Some(State::Complete),
+            Event::Stopped { .. } => Some(State::Stopped),
+            Event::Resumed => Some(run.state),
+            _ => None,
+        };
+        self.timeline.extend(state.map(|state| TimelineEntry {
+            state,
+            at: entry.at,
+            cycle: run.cycle,
+            pass: run.pass,
+        }));
+        if let (Event::Judged { cycle, pass, .. }, Some(plan)) = (&entry.event, &run.plan) {
+            let judgement = judge::judge(plan, &run.judged_attempts(*cycle, *pass));
+            self.passes.push(PassResult {
+                cycle: *cycle,
+                pass: *pass,
+                at: entry.at,
+                verdict: judgement.verdict,
+                summary: judgement.summary,
+                criteria: judgement.criteria,
+            });
+        }
+    }
+}
+
+fn build(run: &Run, plan: &Plan, history: History, journal: JournalMark, last: Timestamp) -> Proof {
     let (cycle, pass) = last_test(run);
     let judged = run.judged_attempts(cycle, pass);
     let judgement = judge::judge(plan, &judged);
     let (verdict, summary) = verdict(run, judgement.verdict, judgement.summary);
     let cells = cells(&plan.nodes, focus_of(plan));
+    let collected = run.collected.clone().unwrap_or_default();
     Proof {
         schema: SCHEMA,
         verdict,
         summary,
         project: plan.project.clone(),
         focus: plan.focus.clone(),
-        started_at: run.started_at.unwrap_or(now),
-        ended_at: run.ended_at.unwrap_or(now),
+        started_at: run.started_at.unwrap_or(last),
+        ended_at: run.ended_at.unwrap_or(last),
         state: if run.stopped.is_some() {
-            "STOPPED".into()
+            State::Stopped.to_string()
         } else {
             run.state.to_string()
         },
@@ -64,7 +122,25 @@ pub fn build(run: &Run, plan: &Plan, collected: Collected, now: Timestamp) -> Pr
         plan: plan.clone(),
         builds: run.builds.clone(),
         wan: collected.wan,
-        evidence: collected.evidence,
+        evidence: evidence(collected.files),
+        timeline: history.timeline,
+        passes: history.passes,
+        environment: run.environment.clone(),
+        review: run.review.clone().map(|(at, review)| Reviewed { at, review }),
+        journal,
+    }
+}
+
+fn evidence(files: Vec<EvidenceFile>) -> Evidence {
+    let of = |kind| {
+        let chosen = files.iter().filter(move |file| file.kind == kind);
+        chosen.map(|file| file.path.clone())
+    };
+    Evidence {
+        logs: of(EvidenceKind::Log).collect(),
+        metrics: of(EvidenceKind::Metrics).next(),
+        fix_commits: Vec::new(),
+        files: files.clone(),
     }
 }
 
@@ -86,9 +162,11 @@ fn verdict(run: &Run, judged: Verdict, summary: String) -> (Verdict, String) {
         None | Some((StopCause::Inconclusive, _)) => (judged, summary),
         Some((StopCause::Failed, _)) if judged == Verdict::Fail => (Verdict::Fail, summary),
         Some((StopCause::Failed, detail)) => (Verdict::Fail, detail.clone()),
-        Some((StopCause::Infrastructure | StopCause::Requested, detail)) => {
-            (Verdict::Inconclusive, detail.clone())
-        }
+        Some((StopCause::Rejected, detail)) => (Verdict::Fail, detail.clone()),
+        Some((
+            StopCause::Infrastructure | StopCause::Requested | StopCause::Unconfirmed,
+            detail,
+        )) => (Verdict::Inconclusive, detail.clone()),
     }
 }
 

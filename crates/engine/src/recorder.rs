@@ -9,6 +9,7 @@ use model::inventory::NodeName;
 use model::run::{IllegalEvent, Run};
 
 use crate::journal::{Journal, JournalError};
+use crate::redact;
 
 #[derive(Debug, thiserror::Error)]
 pub enum RecordError {
@@ -16,6 +17,10 @@ pub enum RecordError {
     Journal(#[from] JournalError),
     #[error("the run took a step that its own rules forbid; this is a defect of vps-test")]
     Illegal(#[from] IllegalEvent),
+    #[error(
+        "a name or an address of this run is also the value of a secret environment variable; rename one of them"
+    )]
+    Secret(#[source] serde_json::Error),
 }
 
 /// Something that is not worth a journal entry but worth a progress bar.
@@ -67,6 +72,7 @@ impl Recorder {
     /// Applies, appends, tells: in this order, so that nothing is acted on that
     /// the journal does not hold.
     pub fn record(&self, event: Event) -> Result<(), RecordError> {
+        let event = redact::event(event).map_err(RecordError::Secret)?;
         let mut inner = self.lock();
         let at = Timestamp::now();
         inner.run.apply(at, &event)?;
@@ -78,6 +84,11 @@ impl Recorder {
     }
 
     pub fn progress(&self, progress: &Progress) {
+        let clean = match progress {
+            Progress::BuildLine(line) => Progress::BuildLine(redact::text(line).into_owned()),
+            other => other.clone(),
+        };
+        let progress = &clean;
         for sink in self.sinks.iter() {
             sink.progress(progress);
         }

@@ -4,6 +4,9 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 use jiff::Timestamp;
+use sha2::{Digest, Sha256};
+
+use crate::redact;
 
 #[derive(Debug, thiserror::Error)]
 #[error("cannot {action} `{path}`")]
@@ -59,13 +62,79 @@ impl RunDir {
         self.path.join("logs")
     }
 
-    /// Writes a file whole or not at all.
-    pub fn write(&self, relative: &str, content: impl AsRef<[u8]>) -> Result<PathBuf, RunDirError> {
+    /// Writes what somebody else said, without its secrets, whole or not at all.
+    pub fn write(&self, relative: &str, text: &str) -> Result<PathBuf, RunDirError> {
+        self.write_exactly(relative, redact::text(text).as_bytes())
+    }
+
+    /// Writes what follows from the journal, which holds no secrets.
+    pub fn write_exactly(
+        &self,
+        relative: &str,
+        content: impl AsRef<[u8]>,
+    ) -> Result<PathBuf, RunDirError> {
         let path = self.path.join(relative);
         let partial = path.with_extension("partial");
+        if let Some(parent) = path.parent() {
+            std::fs::create_dir_all(parent).map_err(failed("create", parent))?;
+        }
         std::fs::write(&partial, content).map_err(failed("write", &partial))?;
         std::fs::rename(&partial, &path).map_err(failed("write", &path))?;
         Ok(path)
+    }
+
+    /// As people write it: with `~` for home.
+    pub fn display(&self) -> String {
+        let path = std::path::absolute(&self.path).unwrap_or_else(|_| self.path.clone());
+        let home = std::env::var_os("HOME").filter(|home| !home.is_empty());
+        let below = home.and_then(|home| Some(path.strip_prefix(home).ok()?.to_owned()));
+        below.map_or_else(
+            || path.display().to_string(),
+            |below| format!("~/{}", below.display()),
+        )
+    }
+
+    /// Every file, by path relative to the directory, in order. What is being
+    /// written is not one yet.
+    pub fn files(&self) -> Result<Vec<String>, RunDirError> {
+        let mut files = Vec::new();
+        for entry in walkdir::WalkDir::new(&self.path) {
+            let entry = entry.map_err(|e| failed("list", &self.path)(e.into()))?;
+            let relative = entry.path().strip_prefix(&self.path).ok();
+            let name = relative.and_then(Path::to_str).unwrap_or_default();
+            if entry.file_type().is_file() && !name.ends_with(".partial") {
+                files.push(name.to_owned());
+            }
+        }
+        files.sort();
+        Ok(files)
+    }
+
+    /// SHA-256 and size of a file.
+    pub fn digest(&self, relative: &str) -> Result<(String, u64), RunDirError> {
+        let path = self.path.join(relative);
+        let mut file = std::fs::File::open(&path).map_err(failed("read", &path))?;
+        let mut hash = Sha256::new();
+        let bytes = io::copy(&mut file, &mut hash).map_err(failed("read", &path))?;
+        Ok((hex::encode(hash.finalize()), bytes))
+    }
+
+    /// Every `proof-<timestamp>.md`.
+    pub fn proofs(&self) -> Result<Vec<String>, RunDirError> {
+        let mut files = self.files()?;
+        files.retain(|name| name.starts_with("proof-") && name.ends_with(".md"));
+        Ok(files)
+    }
+
+    /// Removes a file, if it is there.
+    pub fn remove(&self, relative: &str) -> Result<(), RunDirError> {
+        let path = self.path.join(relative);
+        match std::fs::remove_file(&path) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => {
+                Err(failed("remove", &path)(error))
+            }
+            _ => Ok(()),
+        }
     }
 
     fn point_latest_here(&self, parent: &Path) -> Result<(), RunDirError> {

@@ -5,8 +5,9 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::attempt::{Attempt, AttemptStart};
-use crate::inventory::NodeName;
+use crate::inventory::{NodeName, Place};
 use crate::nat::{Behaviour, Certificate};
+use crate::proof::WanReport;
 use crate::protocol::AttemptId;
 use crate::run::State;
 use crate::stats::{Criterion, Verdict};
@@ -16,6 +17,9 @@ use crate::stats::{Criterion, Verdict};
 pub struct Entry {
     /// 0, 1, 2, …: a gap is corruption.
     pub seq: u64,
+    /// SHA-256 of the line before, without its end; of nothing for the first. So
+    /// no line can be changed or taken out without changing all that follow.
+    pub prev: String,
     pub at: Timestamp,
     #[serde(flatten)]
     pub event: Event,
@@ -26,6 +30,8 @@ pub struct Entry {
 pub enum Event {
     /// The interview is over and its plan confirmed. Always the first entry.
     Confirmed(Box<Plan>),
+    /// Where and with what the run is driven from; again after every resume.
+    Environment(Environment),
     /// A step began; every effect it has is idempotent.
     Entered {
         state: State,
@@ -80,6 +86,10 @@ pub enum Event {
         detail: String,
     },
     Resumed,
+    /// A person's word on a run that is parked for it.
+    Reviewed(Review),
+    /// What was gathered once the run was over; the last word of every end.
+    Collected(Collected),
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
@@ -93,6 +103,10 @@ pub enum StopCause {
     Failed,
     /// The budget ran out before the data decided.
     Inconclusive,
+    /// All tests passed, and the plan asks that a person looks before it counts.
+    Unconfirmed,
+    /// That person said no.
+    Rejected,
 }
 
 /// What was agreed in the interview, complete enough to judge the run again.
@@ -128,6 +142,9 @@ pub struct PlanNode {
     /// The NAT it is labelled with; `None` is public.
     pub nat: Option<Behaviour>,
     pub expected_success: Option<f64>,
+    /// Where its region lies, as far as the inventory says.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub place: Option<Place>,
 }
 
 /// The engineer's own tree of the stack, as it was when the tester was built.
@@ -179,4 +196,64 @@ pub struct NatMeasured {
     pub certificate: Certificate,
     /// `None` where it is what its label says; else both, in a sentence.
     pub mismatch: Option<String>,
+}
+
+/// The controller's side of a run.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
+pub struct Environment {
+    pub harness_version: String,
+    /// SHA-256 of the `vps-test` that ran it; `None` where it could not read itself.
+    pub harness_sha256: Option<String>,
+    /// `linux x86_64`, and the kernel where there is one to ask.
+    pub system: String,
+    pub processors: u32,
+    /// Where the run directory was, with `~` for home.
+    pub run_dir: String,
+}
+
+/// What was gathered at an end: files of the run directory, each with its digest.
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize, JsonSchema)]
+pub struct Collected {
+    pub files: Vec<EvidenceFile>,
+    /// `None` where nobody emulates the network.
+    pub wan: Option<WanReport>,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, JsonSchema)]
+pub struct EvidenceFile {
+    pub kind: EvidenceKind,
+    /// Relative to the run directory.
+    pub path: String,
+    pub sha256: String,
+    pub bytes: u64,
+}
+
+#[derive(
+    Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema,
+)]
+#[serde(rename_all = "snake_case")]
+pub enum EvidenceKind {
+    /// Of a unit on a node.
+    Log,
+    Metrics,
+    /// The nftables rules of a NAT box, as its kernel held them at the end.
+    Ruleset,
+}
+
+/// Who looked at a run whose plan asks for it, and what they said.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct Review {
+    pub decision: Decision,
+    /// `USER@HOST`, or the name of an operator's token.
+    pub by: String,
+    /// `terminal` or `dashboard`.
+    pub via: String,
+    pub reason: Option<String>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Decision {
+    Confirmed,
+    Rejected,
 }

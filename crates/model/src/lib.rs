@@ -15,6 +15,7 @@ pub mod payload;
 pub mod problem;
 pub mod proof;
 pub mod protocol;
+pub mod redact;
 pub mod registration;
 pub mod run;
 pub mod stats;

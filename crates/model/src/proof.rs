@@ -9,14 +9,15 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::attempt::{Attempt, ObservedPath, Pair};
-use crate::event::{Build, Plan};
+use crate::event::{Build, Environment, EvidenceFile, Plan, Review};
 use crate::inventory::NodeName;
 use crate::nat::theory::{Category, Prediction};
 use crate::protocol::ClaimedPath;
+use crate::run::State;
 use crate::stats::Verdict;
 
 /// Version of this document's shape.
-pub const SCHEMA: u32 = 1;
+pub const SCHEMA: u32 = 2;
 
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Proof {
@@ -40,6 +41,48 @@ pub struct Proof {
     pub builds: Vec<Build>,
     pub wan: Option<WanReport>,
     pub evidence: Evidence,
+    /// Every state that the run was in, in order.
+    pub timeline: Vec<TimelineEntry>,
+    /// Every TEST that was judged, in order: the soak's trend.
+    pub passes: Vec<PassResult>,
+    pub environment: Environment,
+    /// A person's word, where the plan asked for one and it was given.
+    pub review: Option<Reviewed>,
+    pub journal: JournalMark,
+}
+
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct TimelineEntry {
+    pub state: State,
+    pub at: Timestamp,
+    pub cycle: u32,
+    pub pass: u32,
+}
+
+/// One TEST, judged on its own attempts.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct PassResult {
+    pub cycle: u32,
+    pub pass: u32,
+    pub at: Timestamp,
+    pub verdict: Verdict,
+    pub summary: String,
+    pub criteria: Vec<CriterionResult>,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct Reviewed {
+    pub at: Timestamp,
+    #[serde(flatten)]
+    pub review: Review,
+}
+
+/// The journal that all of this follows from: any change to it changes its head.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct JournalMark {
+    pub entries: u64,
+    /// SHA-256 of the last line.
+    pub head: String,
 }
 
 /// One criterion, judged over the attempts of the last TEST.
@@ -110,6 +153,8 @@ pub struct NodeNatProof {
 /// How late the emulated internet was with its packets.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct WanReport {
+    /// Of every random draw, so that a run can be repeated.
+    pub seed: u64,
     pub packets: u64,
     pub lateness_p50_ms: f64,
     pub lateness_p99_ms: f64,
@@ -123,4 +168,6 @@ pub struct Evidence {
     pub logs: Vec<String>,
     pub metrics: Option<String>,
     pub fix_commits: Vec<String>,
+    /// All of the above and the NAT boxes' rules, with digests.
+    pub files: Vec<EvidenceFile>,
 }

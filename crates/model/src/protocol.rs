@@ -219,6 +219,17 @@ pub enum Rung {
     Reverse,
 }
 
+impl std::fmt::Display for Rung {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.pad(match self {
+            Self::Direct => "direct",
+            Self::Punched => "punched",
+            Self::Relayed => "relayed",
+            Self::Reverse => "reverse",
+        })
+    }
+}
+
 /// How a connection runs, as the stack itself says.
 #[derive(
     Debug,

@@ -11,7 +11,10 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::attempt::{Attempt, AttemptStart, Matrix, Observed, Outcome};
-use crate::event::{Build, Deployed, Event, NatMeasured, NodeFacts, Plan, StopCause};
+use crate::event::{
+    Build, Collected, Decision, Deployed, Environment, Event, NatMeasured, NodeFacts, Plan, Review,
+    StopCause,
+};
 use crate::inventory::NodeName;
 use crate::protocol::{AttemptId, ClaimedPath};
 use crate::stats::Verdict;
@@ -94,6 +97,9 @@ impl std::fmt::Display for State {
     }
 }
 
+/// The proof mode, by the request's word, that parks a run for a person.
+const MANUAL_VERIFY: &str = "manual-verify";
+
 /// What to do now.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Action {
@@ -163,6 +169,11 @@ pub struct Run {
     pub attempts: Vec<Attempt>,
     pub findings: Vec<String>,
     pub verdicts: Vec<(u32, u32, Verdict)>,
+    pub environment: Environment,
+    /// At the newest end.
+    pub collected: Option<Collected>,
+    /// Of the last TEST of a run that was parked for it.
+    pub review: Option<(Timestamp, Review)>,
 }
 
 impl Run {
@@ -215,7 +226,7 @@ impl Run {
             .as_ref()
             .map_or(&[][..], |plan| &plan.soak_seconds);
         match soak.get(self.pass as usize) {
-            None => Action::Complete,
+            None => self.next_after_soak(),
             Some(seconds) => Action::BeginWait {
                 state: if self.pass == 0 {
                     State::Wait1Hr
@@ -225,6 +236,24 @@ impl Run {
                 until: now + SignedDuration::from_secs(i64::try_from(*seconds).unwrap_or(i64::MAX)),
             },
         }
+    }
+
+    /// A plan may ask for a person's eyes; the run is parked until they have spoken.
+    fn next_after_soak(&self) -> Action {
+        let plan = self.plan.as_ref();
+        if !plan.is_some_and(|plan| plan.proof_mode == MANUAL_VERIFY) {
+            return Action::Complete;
+        }
+        match self.review.as_ref().map(|(_, review)| review.decision) {
+            None => Action::Stop(StopCause::Unconfirmed),
+            Some(Decision::Confirmed) => Action::Complete,
+            Some(Decision::Rejected) => Action::Stop(StopCause::Rejected),
+        }
+    }
+
+    /// Whether a person's word is all that is missing.
+    pub fn awaits_review(&self) -> bool {
+        matches!(self.stopped, Some((StopCause::Unconfirmed, _)))
     }
 
     /// First attempts of the stack in one TEST, in the order they were scheduled.
@@ -240,6 +269,11 @@ impl Run {
         found
     }
 
+    /// Complete or stopped; a stopped one may still be resumed.
+    pub fn is_over(&self) -> bool {
+        self.stopped.is_some() || self.state == State::Complete
+    }
+
     pub fn last_verdict(&self) -> Option<Verdict> {
         self.verdicts.last().map(|(_, _, verdict)| *verdict)
     }
@@ -251,13 +285,16 @@ impl Run {
             (Some(_), Event::Confirmed(_)) => return Err(IllegalEvent::SecondPlan),
             (Some(_), _) => {}
         }
-        if self.state == State::Complete {
-            return Err(IllegalEvent::Over);
+        match event {
+            Event::Collected(_) if self.is_over() => Ok(()),
+            Event::Collected(_) => self.wrong_state(event),
+            _ if self.state == State::Complete => Err(IllegalEvent::Over),
+            Event::Resumed => Ok(()),
+            Event::Reviewed(_) if self.awaits_review() => Ok(()),
+            Event::Reviewed(_) => self.wrong_state(event),
+            _ if self.stopped.is_some() => Err(IllegalEvent::Over),
+            _ => self.check_place(event),
         }
-        if self.stopped.is_some() && !matches!(event, Event::Resumed) {
-            return Err(IllegalEvent::Over);
-        }
-        self.check_place(event)
     }
 
     fn check_place(&self, event: &Event) -> Result<(), IllegalEvent> {
@@ -411,6 +448,13 @@ impl Run {
                 self.stopped = None;
                 self.ended_at = None;
             }
+            Event::Reviewed(review) => {
+                self.review = Some((at, review.clone()));
+                self.stopped = None;
+                self.ended_at = None;
+            }
+            Event::Environment(environment) => self.environment = environment.clone(),
+            Event::Collected(collected) => self.collected = Some(collected.clone()),
         }
     }
 
@@ -423,6 +467,7 @@ impl Run {
         self.entered_at = Some(at);
         self.step_done = false;
         self.judged = None;
+        self.review = None;
         self.build_failure = None;
         self.wait_until = None;
     }
@@ -467,6 +512,9 @@ impl Event {
             Self::Completed => "completed",
             Self::Stopped { .. } => "stopped",
             Self::Resumed => "resumed",
+            Self::Environment(_) => "environment",
+            Self::Collected(_) => "collected",
+            Self::Reviewed(_) => "reviewed",
         }
     }
 }

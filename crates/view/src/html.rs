@@ -23,12 +23,22 @@ impl fmt::Display for Escaped<'_> {
     }
 }
 
+/// Appends to a `String`, which cannot fail. Text from outside goes in as
+/// [`Escaped`].
+macro_rules! put {
+    ($out:expr, $($arg:tt)*) => {{
+        use std::fmt::Write as _;
+        let _ = write!($out, $($arg)*);
+    }};
+}
+pub(crate) use put;
+
 /// Where a page finds its style sheet.
 pub enum Style<'a> {
     /// A path on the same server.
     Linked(&'a str),
-    /// Inside the page, which then stands alone.
-    Inline,
+    /// Inside the page, which then stands alone; this follows on [`crate::STYLE`].
+    Inline(&'a str),
 }
 
 /// A whole document around `body`, which must be escaped already.
@@ -52,7 +62,7 @@ impl fmt::Display for Page<'_> {
             Style::Linked(path) => {
                 writeln!(f, "<link rel=\"stylesheet\" href=\"{}\">", Escaped(path))?;
             }
-            Style::Inline => writeln!(f, "<style>\n{}</style>", crate::STYLE)?,
+            Style::Inline(more) => writeln!(f, "<style>\n{}{more}</style>", crate::STYLE)?,
         }
         writeln!(f, "</head>\n<body>\n{}</body>\n</html>", self.body)
     }

@@ -5,14 +5,22 @@
 //! forbids inline styles and scripts, because [`STYLE`] may be served as a file.
 
 pub mod html;
+mod interval;
+mod map;
 mod matrix;
 mod natural;
 mod overview;
+mod proof;
 mod quantity;
+mod timeline;
 
-pub use matrix::matrix;
+pub use interval::{interval, trend};
+pub use map::{Site, Traffic, map};
+pub use matrix::{connect_times, matrix};
 pub use overview::{Overview, overview};
+pub use proof::proof;
+pub use timeline::timeline;
 
 /// The style sheet of every page: link to it, or inline it in a page that must
 /// stand alone.
-pub const STYLE: &str = include_str!("style.css");
+pub const STYLE: &str = concat!(include_str!("style.css"), include_str!("figures.css"));

@@ -1,8 +1,9 @@
 //! The heat map of a connectivity matrix: callers down, callees across.
 //!
 //! Colour and sign say the observed path, saturation the share of attempts that
-//! succeeded, a dashed border that theory knows no path. Every cell carries its
-//! whole story as a tooltip, so that the picture needs no legend to be checked.
+//! succeeded, the strip on the left what theory predicted, a dashed border that it
+//! knows no path. Every cell carries its whole story as a tooltip, so that the
+//! picture needs no legend to be checked.
 
 use std::collections::HashMap;
 use std::fmt::Write as _;
@@ -27,15 +28,41 @@ const LEGEND: usize = 40;
 /// The legend's own width.
 const WIDTH_MIN: usize = 580;
 
+/// Upper bounds of the steps of [`connect_times`], in milliseconds.
+const STEPS: [f64; 5] = [50.0, 100.0, 200.0, 400.0, 800.0];
+
 /// An SVG for inline use; it takes its colours from [`crate::STYLE`].
 pub fn matrix(cells: &[MatrixCell]) -> String {
+    grid(cells, &label(cells), draw, &PATHS)
+}
+
+/// The same grid, coloured by how long the first attempt took to connect.
+pub fn connect_times(cells: &[MatrixCell]) -> String {
+    let mut times: Vec<f64> = cells.iter().filter_map(|c| c.connect_ms).collect();
+    times.sort_by(f64::total_cmp);
+    let label = match (times.first(), times.get(times.len() / 2), times.last()) {
+        (Some(first), Some(median), Some(last)) => format!(
+            "connect times of {} pairs: {first:.0} to {last:.0} ms, median {median:.0} ms",
+            times.len()
+        ),
+        _ => "no connect time was measured".to_owned(),
+    };
+    grid(cells, &label, draw_time, &TIMES)
+}
+
+fn grid(
+    cells: &[MatrixCell],
+    label: &str,
+    draw: fn(&mut String, &MatrixCell, usize, usize),
+    keys: &[(&str, &str)],
+) -> String {
     let names = names(cells);
     let width = (LEFT + names.len() * (CELL + GAP) + RIGHT).max(WIDTH_MIN);
     let height = TOP + names.len() * (CELL + GAP) + LEGEND;
     let mut out = format!(
         "<svg class=\"matrix\" viewBox=\"0 0 {width} {height}\" width=\"{width}\" height=\"{height}\" \
          role=\"img\" aria-label=\"{}\" xmlns=\"http://www.w3.org/2000/svg\">\n",
-        Escaped(&label(cells)),
+        Escaped(label),
     );
     names_along_both_sides(&mut out, &names);
     let position: HashMap<&str, usize> = names.iter().enumerate().map(|(i, n)| (*n, i)).collect();
@@ -44,9 +71,31 @@ pub fn matrix(cells: &[MatrixCell]) -> String {
         let column = position[cell.pair.to.as_str()];
         draw(&mut out, cell, row, column);
     }
-    legend(&mut out, height);
+    legend(&mut out, height, keys);
     out.push_str("</svg>\n");
     out
+}
+
+fn draw_time(out: &mut String, cell: &MatrixCell, row: usize, column: usize) {
+    let (x, y) = (LEFT + offset(column), TOP + offset(row));
+    let (class, text) = match cell.connect_ms {
+        Some(ms) => {
+            let step = STEPS.iter().filter(|bound| ms >= **bound).count();
+            (format!("t{step}"), format!("{ms:.0}"))
+        }
+        None => ("unmeasured".to_owned(), "–".to_owned()),
+    };
+    push(
+        out,
+        format_args!(
+            "<g class=\"cell {class}\"><title>{}</title>\
+             <rect x=\"{x}\" y=\"{y}\" width=\"{CELL}\" height=\"{CELL}\" rx=\"6\"/>\
+             <text x=\"{}\" y=\"{}\" class=\"time\" text-anchor=\"middle\">{text}</text></g>\n",
+            Escaped(&story(cell)),
+            x + CELL / 2,
+            y + CELL / 2 + 4,
+        ),
+    );
 }
 
 /// Every node that occurs, once, in the order that people count in.
@@ -118,15 +167,20 @@ fn draw(out: &mut String, cell: &MatrixCell, row: usize, column: usize) {
         format_args!(
             "<g class=\"cell {}{never}\"><title>{}</title>\
              <rect x=\"{x}\" y=\"{y}\" width=\"{CELL}\" height=\"{CELL}\" rx=\"6\" fill-opacity=\"{:.2}\"/>\
+             <path class=\"theory {}\" d=\"M{} {}v{}\"/>\
              <text x=\"{}\" y=\"{}\" class=\"sign\" text-anchor=\"middle\">{}</text>\
              <text x=\"{}\" y=\"{}\" class=\"count\" text-anchor=\"middle\">{}</text></g>\n",
             class(&cell.observed),
             Escaped(&story(cell)),
             opacity(cell),
-            x + CELL / 2,
+            prediction(&cell.predicted),
+            x + 4,
+            y + 6,
+            CELL - 12,
+            x + CELL / 2 + 2,
             y + 20,
             sign(&cell.observed),
-            x + CELL / 2,
+            x + CELL / 2 + 2,
             y + 36,
             share(cell),
         ),
@@ -216,23 +270,36 @@ fn claim(path: ClaimedPath) -> &'static str {
     }
 }
 
-fn legend(out: &mut String, height: usize) {
-    let entries = [
-        ("direct", "● direct"),
-        ("relayed", "◐ relayed"),
-        ("none", "✕ no path"),
-        ("unmeasured", "? not measured"),
-        ("name", "┄ theory: never"),
-    ];
-    for (index, (class, text)) in entries.into_iter().enumerate() {
+const PATHS: [(&str, &str); 7] = [
+    ("direct", "● direct"),
+    ("relayed", "◐ relayed"),
+    ("none", "✕ no path"),
+    ("unmeasured", "? not measured"),
+    ("always", "▎theory: always"),
+    ("sometimes", "▎sometimes"),
+    ("never", "▎never"),
+];
+
+const TIMES: [(&str, &str); 6] = [
+    ("t0", "■ under 50 ms"),
+    ("t1", "■ 100"),
+    ("t2", "■ 200"),
+    ("t3", "■ 400"),
+    ("t4", "■ 800"),
+    ("t5", "■ more"),
+];
+
+fn legend(out: &mut String, height: usize, keys: &[(&str, &str)]) {
+    let mut x = 8;
+    for (class, text) in keys {
         push(
             out,
             format_args!(
-                "<text class=\"key {class}\" x=\"{}\" y=\"{}\">{text}</text>\n",
-                8 + index * 104,
+                "<text class=\"key {class}\" x=\"{x}\" y=\"{}\">{text}</text>\n",
                 height - 10
             ),
         );
+        x += 14 + text.chars().count() * 7;
     }
 }
 

@@ -150,6 +150,7 @@ async fn credentials(stage: &Stage<'_>, parts: &Parts) -> Result<Option<Credenti
     let (certificate, token) = futures::future::try_join(read(REGISTRY_CA), read(REGISTRY_TOKEN))
         .await
         .map_err(|e| StepError::infrastructure(&e))?;
+    crate::redact::learn(&token);
     Ok(Some(Credentials { certificate, token }))
 }
 

@@ -1,0 +1,140 @@
+//! What was judged, and what was seen.
+
+use std::collections::BTreeMap;
+
+use model::proof::{CriterionResult, Proof};
+
+use super::{chip, section};
+use crate::html::{Escaped, put};
+use crate::interval::{interval, rate, trend};
+use crate::map::{Site, Traffic, map};
+use crate::matrix::{connect_times, matrix};
+use crate::timeline::timeline;
+
+pub fn criteria(out: &mut String, proof: &Proof) {
+    section(out, "Criteria", "a sequential test of the target against the target less its margin");
+    out.push_str("<div class=\"criteria\">\n");
+    for criterion in &proof.criteria {
+        one_criterion(out, criterion);
+    }
+    out.push_str("</div>\n<p class=\"note\">The dot is the rate in the sample, the bar its 95% Clopper–Pearson interval, the dashed line the target. A true rate in the red zone is refused. The test decides, not the interval.</p>\n</section>\n");
+}
+
+fn one_criterion(out: &mut String, c: &CriterionResult) {
+    put!(out, "<article>\n<h3>{} {}</h3>\n", Escaped(&c.name), chip(c.verdict));
+    match c.interval {
+        Some([low, high]) => put!(
+            out,
+            "<p class=\"rate\"><b>{:.1}%</b> <span>{} of {}</span> <small>95% [{low:.1}, {high:.1}]</small></p>\n",
+            rate(c),
+            c.successes,
+            c.attempts
+        ),
+        None => out.push_str("<p class=\"rate\"><b>no data</b></p>\n"),
+    }
+    out.push_str(&interval(c));
+    put!(out, "<p>target {}% − {}: {}", c.target, c.margin, Escaped(&c.reason));
+    if c.infrastructure_failures > 0 {
+        put!(out, "; {} infrastructure failures apart", c.infrastructure_failures);
+    }
+    out.push_str("</p>\n</article>\n");
+}
+
+pub fn matrices(out: &mut String, proof: &Proof) {
+    section(out, "Matrix", "callers down, callees across; colour is the path that counted packets took");
+    put!(
+        out,
+        "<div class=\"figures\">\n<figure>{}<figcaption>Path of the first attempt, and successes of attempts. The strip is what theory predicted.</figcaption></figure>\n\
+         <figure>{}<figcaption>Milliseconds to connect, where no more than four attempts ran at once.</figcaption></figure>\n</div>\n",
+        matrix(&proof.matrix),
+        connect_times(&proof.matrix)
+    );
+    agreement(out, proof);
+    out.push_str("</section>\n");
+}
+
+/// Predicted beside observed, in numbers.
+fn agreement(out: &mut String, proof: &Proof) {
+    let mut counts: BTreeMap<(String, String), Traffic> = BTreeMap::new();
+    for cell in &proof.matrix {
+        let key = (cell.category.to_string(), cell.predicted.to_string());
+        counts.entry(key).or_default().add(cell.observed);
+    }
+    out.push_str("<table>\n<thead><tr><th scope=\"col\">Category</th><th scope=\"col\">Theory</th><th scope=\"col\" class=\"number\">direct</th><th scope=\"col\" class=\"number\">relayed</th><th scope=\"col\" class=\"number\">no path</th><th scope=\"col\" class=\"number\">not measured</th></tr></thead>\n<tbody>\n");
+    for ((category, predicted), seen) in &counts {
+        put!(
+            out,
+            "<tr><td>{category}</td><td>{predicted}</td><td class=\"number\">{}</td><td class=\"number\">{}</td><td class=\"number\">{}</td><td class=\"number\">{}</td></tr>\n",
+            seen.direct,
+            seen.relayed,
+            seen.none,
+            seen.unmeasured
+        );
+    }
+    out.push_str("</tbody></table>\n");
+}
+
+/// Nothing where no region has a place.
+pub fn world(out: &mut String, proof: &Proof) {
+    let mut sites: BTreeMap<&str, Site<'_>> = BTreeMap::new();
+    let mut region_of: BTreeMap<&str, &str> = BTreeMap::new();
+    for node in proof.plan.nodes.iter().filter(|node| node.tested) {
+        let Some(place) = node.place else { continue };
+        region_of.insert(node.name.as_str(), &node.region);
+        let site = sites.entry(&node.region).or_insert(Site {
+            region: &node.region,
+            place,
+            nodes: 0,
+            behind_nat: 0,
+        });
+        site.nodes += 1;
+        site.behind_nat += usize::from(node.nat.is_some());
+    }
+    if sites.is_empty() {
+        return;
+    }
+    let mut links: BTreeMap<(&str, &str), Traffic> = BTreeMap::new();
+    for cell in &proof.matrix {
+        let ends = [&cell.pair.from, &cell.pair.to].map(|end| region_of.get(end.as_str()));
+        if let [Some(from), Some(to)] = ends {
+            let key = (*from.min(to), *from.max(to));
+            links.entry(key).or_default().add(cell.observed);
+        }
+    }
+    section(out, "Map", "regions joined by the worst path between them; a ring is a region behind NATs only");
+    let sites: Vec<Site<'_>> = sites.into_values().collect();
+    put!(out, "<figure class=\"world\">{}</figure>\n", map(&sites, &links));
+    out.push_str("<p class=\"keys\"><span class=\"direct\">— direct</span> <span class=\"relayed\">┄ relayed</span> <span class=\"none\">┄ no path</span> <span class=\"unmeasured\">— not measured</span></p>\n</section>\n");
+}
+
+pub fn course(out: &mut String, proof: &Proof) {
+    section(out, "Course of the run", "every state it was in; times are UTC");
+    out.push_str(&timeline(&proof.timeline, &proof.passes, Some(proof.ended_at)));
+    out.push_str("</section>\n");
+    if proof.passes.len() < 2 {
+        return;
+    }
+    section(out, "Soak", "every criterion in every TEST, each judged on its own attempts");
+    out.push_str("<div class=\"trends\">\n");
+    for criterion in &proof.plan.criteria {
+        put!(
+            out,
+            "<figure>{}<figcaption>{}</figcaption></figure>\n",
+            trend(&criterion.name, &proof.passes),
+            Escaped(&criterion.name)
+        );
+    }
+    out.push_str("</div>\n<ol class=\"passes\">\n");
+    for pass in &proof.passes {
+        put!(
+            out,
+            "<li>{} cycle {}, pass {}: {} {}</li>\n",
+            pass.at.strftime("%Y-%m-%d %H:%M:%S"),
+            pass.cycle,
+            pass.pass,
+            chip(pass.verdict),
+            Escaped(&pass.summary)
+        );
+    }
+    out.push_str("</ol>\n</section>\n");
+}

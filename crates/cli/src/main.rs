@@ -2,6 +2,7 @@
 
 #[cfg(target_os = "linux")]
 mod bench;
+mod confirm;
 mod exit;
 mod ground;
 mod interview;
@@ -10,6 +11,7 @@ mod inventory_file;
 mod lab_command;
 mod nodes;
 mod project;
+mod run_name;
 mod screen;
 mod start;
 #[cfg(target_os = "linux")]
@@ -17,6 +19,7 @@ mod twin;
 #[cfg(not(target_os = "linux"))]
 #[path = "no_twin.rs"]
 mod twin;
+mod verify;
 
 use std::process::ExitCode;
 
@@ -38,6 +41,12 @@ struct Cli {
 enum Command {
     /// Build, deploy, test and judge a project; leave a proof
     Start(start::StartArgs),
+    /// Judge a run again, offline, from its journal alone
+    Verify(verify::VerifyArgs),
+    /// Sign a run that has ended with your SSH key
+    Sign(verify::SignArgs),
+    /// Confirm or reject a run that waits for a person (proof mode manual-verify)
+    Confirm(confirm::ConfirmArgs),
     /// List the nodes and whether they answer
     Nodes(nodes::NodesArgs),
     /// Remove everything that was ever installed on the nodes, or on one
@@ -54,6 +63,9 @@ enum Command {
 fn main() -> ExitCode {
     let result = match Cli::parse().command {
         Command::Start(args) => start::run(args),
+        Command::Verify(args) => verify::run(&args),
+        Command::Sign(args) => verify::sign(args),
+        Command::Confirm(args) => confirm::run(args),
         Command::Nodes(args) => nodes::run(args),
         Command::Clean(args) => nodes::clean(args),
         #[cfg(target_os = "linux")]

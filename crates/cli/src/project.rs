@@ -88,6 +88,19 @@ impl Project {
     }
 }
 
+/// Where runs are kept, from outside of any project as well.
+pub fn any_state_dir() -> miette::Result<PathBuf> {
+    let here = std::env::current_dir().into_diagnostic()?;
+    let is_project = here
+        .ancestors()
+        .any(|dir| CONFIGS.iter().any(|name| dir.join(name).is_file()));
+    if is_project {
+        Ok(Project::find()?.state_dir())
+    } else {
+        Ok(state_dir(None))
+    }
+}
+
 /// `VPS_TEST_STATE_DIR`, else the config's, else `~/.claude/vps-test-state` where
 /// `~/.claude` exists, else XDG's.
 pub fn state_dir(configured: Option<PathBuf>) -> PathBuf {

@@ -42,6 +42,9 @@ pub struct StartArgs {
     /// Build the tester against your own tree: NAME=PATH, NAME=GIT#REV or NAME=VERSION
     #[arg(long, value_name = "NAME=SOURCE")]
     stack: Option<String>,
+    /// Sign the run when it has ended, with this SSH key or the usual one
+    #[arg(long, value_name = "KEY", num_args = 0..=1)]
+    sign: Option<Option<PathBuf>>,
     /// Print the journal's entries as lines of JSON instead of a screen
     #[arg(long, requires = "yes")]
     json: bool,
@@ -63,6 +66,8 @@ fn parse_soak(text: &str) -> Result<Soak, String> {
 
 pub fn run(args: StartArgs) -> miette::Result<ExitCode> {
     let project = Project::find()?;
+    let key = args.sign.clone().map(engine::choose_key).transpose();
+    let key = key.into_diagnostic()?;
     let answers = Answers::gather(&args.words, project.settings())?;
     let stack = stack(&args, project.settings(), &answers.project)?;
     let ground = Ground::choose(args.fleet.as_deref(), &args.twin, &project)?;
@@ -88,6 +93,9 @@ pub fn run(args: StartArgs) -> miette::Result<ExitCode> {
         .map_err(|e| Infrastructure::from_error(&e))?;
     let settings = settings(&project, &answers.project, &inventory, &standing, stack)?;
     let ended = perform(&settings, plan, &dir, sinks(args.json))?;
+    if let Some(key) = key {
+        engine::sign(&dir, &key).map_err(|e| Infrastructure::from_error(&e))?;
+    }
     show(&ended, &dir, args.json)?;
     drop(standing);
     Ok(exit_code(&ended))

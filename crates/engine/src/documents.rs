@@ -5,11 +5,10 @@
 
 use std::path::PathBuf;
 
-use model::proof::Proof;
+use model::proof::{History, JournalMark, Proof, ProofError};
 
-use crate::journal::{self, JournalError};
+use crate::journal::{self, Examined, JournalError};
 use crate::manifest;
-use crate::proof::{self, ProofError};
 use crate::run_dir::{RunDir, RunDirError, file_time};
 use crate::{junit, markdown};
 
@@ -42,7 +41,7 @@ pub struct Written {
 /// the run was resumed, go away.
 pub fn write(dir: &RunDir) -> Result<Written, DocumentError> {
     let journal = journal::read_intact(&dir.journal())?;
-    let proof = proof::from_journal(&journal.entries, &journal.head)?;
+    let proof = proof(&journal)?;
     let documents = render(&proof);
     for stale in dir.proofs()? {
         if documents.iter().all(|d| d.path != stale) {
@@ -56,6 +55,14 @@ pub fn write(dir: &RunDir) -> Result<Written, DocumentError> {
     Ok(Written {
         document: dir.path().join(markdown_name(&proof)),
         proof,
+    })
+}
+
+/// All that a journal says.
+pub fn proof(journal: &Examined) -> Result<Proof, ProofError> {
+    History::of(&journal.entries)?.proof(JournalMark {
+        entries: journal.entries.len() as u64,
+        head: journal.head.clone(),
     })
 }
 

@@ -175,6 +175,13 @@ async fn rulesets(dir: &RunDir, live: &Live) -> Result<Vec<EvidenceFile>, RunDir
         .into_iter()
         .filter_map(|(node, text)| Some((node, text.ok().filter(|t| !t.trim().is_empty())?)));
     there
-        .map(|(node, text)| keep(dir, EvidenceKind::Ruleset, format!("rules/{node}.nft"), &text))
+        .map(|(node, text)| {
+            keep(
+                dir,
+                EvidenceKind::Ruleset,
+                format!("rules/{node}.nft"),
+                &text,
+            )
+        })
         .collect()
 }

@@ -311,7 +311,12 @@ mod tests {
         let found = problems(&changed);
         assert_eq!(found.len(), 1, "{found:?}");
         assert_eq!(found[0].0, 2);
-        assert!(found[0].1.contains("line 1 is not the one that line 2 followed on"), "{found:?}");
+        assert!(
+            found[0]
+                .1
+                .contains("line 1 is not the one that line 2 followed on"),
+            "{found:?}"
+        );
     }
 
     #[test]
@@ -331,7 +336,13 @@ mod tests {
         let text = three();
         let rest = text.split_once('\n').unwrap().1;
         assert!(problems(rest)[0].1.contains("entry 1 where 0 is due"));
-        let renumbered = rest.replace("\"seq\":1", "\"seq\":0").replace("\"seq\":2", "\"seq\":1");
-        assert!(problems(&renumbered)[0].1.contains("first line is chained to another"));
+        let renumbered = rest
+            .replace("\"seq\":1", "\"seq\":0")
+            .replace("\"seq\":2", "\"seq\":1");
+        assert!(
+            problems(&renumbered)[0]
+                .1
+                .contains("first line is chained to another")
+        );
     }
 }

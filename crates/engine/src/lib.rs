@@ -17,7 +17,6 @@ mod manifest;
 mod markdown;
 mod observer;
 mod plan;
-mod proof;
 mod recorder;
 pub mod redact;
 mod review;

@@ -13,9 +13,8 @@ static KNOWN: LazyLock<RwLock<Redactor>> =
 
 /// Those that are no text cannot be found in one.
 fn variables() -> impl Iterator<Item = (String, String)> {
-    std::env::vars_os().filter_map(|(name, value)| {
-        Some((name.into_string().ok()?, value.into_string().ok()?))
-    })
+    std::env::vars_os()
+        .filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)))
 }
 
 /// Never lets this value through again.

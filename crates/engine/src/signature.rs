@@ -117,7 +117,10 @@ fn fingerprint(dir: &RunDir) -> Result<String, String> {
 }
 
 /// Runs it with the manifest as standard input; returns what it says.
-fn keygen(dir: &RunDir, arguments: impl FnOnce(&mut Command) -> &mut Command) -> Result<String, String> {
+fn keygen(
+    dir: &RunDir,
+    arguments: impl FnOnce(&mut Command) -> &mut Command,
+) -> Result<String, String> {
     let manifest = std::fs::File::open(dir.path().join(NAME))
         .map_err(|e| format!("cannot read {NAME}: {e}"))?;
     let mut command = Command::new("ssh-keygen");
@@ -133,7 +136,13 @@ fn keygen(dir: &RunDir, arguments: impl FnOnce(&mut Command) -> &mut Command) ->
 }
 
 fn words(output: &Output) -> String {
-    let said = [&output.stderr, &output.stdout].map(|text| String::from_utf8_lossy(text).into_owned());
-    let lines: Vec<&str> = said.iter().flat_map(|text| text.lines()).map(str::trim).filter(|l| !l.is_empty()).collect();
+    let said =
+        [&output.stderr, &output.stdout].map(|text| String::from_utf8_lossy(text).into_owned());
+    let lines: Vec<&str> = said
+        .iter()
+        .flat_map(|text| text.lines())
+        .map(str::trim)
+        .filter(|l| !l.is_empty())
+        .collect();
     lines.join("; ")
 }

@@ -16,7 +16,6 @@ use serde::Serialize;
 
 use crate::journal::examine;
 use crate::manifest;
-use crate::proof;
 use crate::run_dir::{RunDir, RunDirError};
 use crate::signature::{self, Signer};
 
@@ -108,7 +107,7 @@ pub fn verify(dir: &RunDir, signers: Option<&Path>) -> Result<Verification, Veri
         journal::attempts(&journal.entries),
         journal::verdicts(&journal.entries),
     ];
-    let proof = proof::from_journal(&journal.entries, &journal.head);
+    let proof = crate::documents::proof(&journal);
     match &proof {
         Ok(proof) => checks.extend(documents::compare(dir, proof)?),
         Err(error) => checks.push(Check::new(
@@ -143,7 +142,10 @@ fn evidence(dir: &RunDir, entries: &[Entry]) -> Result<Check, VerifyError> {
             problems.push(format!("{} was changed", file.path));
         }
     }
-    let detail = format!("{} files by their digests in the journal", collected.files.len());
+    let detail = format!(
+        "{} files by their digests in the journal",
+        collected.files.len()
+    );
     Ok(Check::new("evidence", detail, problems))
 }
 
@@ -157,7 +159,10 @@ fn is_inside(path: &str) -> bool {
 fn files(dir: &RunDir) -> Result<Check, VerifyError> {
     let path = dir.path().join(manifest::NAME);
     let Ok(text) = std::fs::read_to_string(path) else {
-        return Ok(Check::absent("MANIFEST", "there is none: the run has not ended"));
+        return Ok(Check::absent(
+            "MANIFEST",
+            "there is none: the run has not ended",
+        ));
     };
     let named = match manifest::parse(&text) {
         Ok(named) => named,
@@ -176,7 +181,11 @@ fn files(dir: &RunDir) -> Result<Check, VerifyError> {
     let there = manifest::files(dir)?;
     let strangers = there.iter().filter(|path| !named.contains_key(*path));
     problems.extend(strangers.map(|path| format!("{path} was added")));
-    Ok(Check::new("MANIFEST", format!("{} files", named.len()), problems))
+    Ok(Check::new(
+        "MANIFEST",
+        format!("{} files", named.len()),
+        problems,
+    ))
 }
 
 fn signed(dir: &RunDir, signers: Option<&Path>) -> Check {

@@ -138,13 +138,13 @@ pub struct PlanNode {
     pub name: NodeName,
     pub role: String,
     pub region: String,
+    /// Where the region lies, if the inventory says so.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub place: Option<Place>,
     pub tested: bool,
     /// The NAT it is labelled with; `None` is public.
     pub nat: Option<Behaviour>,
     pub expected_success: Option<f64>,
-    /// Where its region lies, as far as the inventory says.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub place: Option<Place>,
 }
 
 /// The engineer's own tree of the stack, as it was when the tester was built.

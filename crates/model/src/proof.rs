@@ -2,6 +2,10 @@
 //!
 //! `docs/proof.schema.json` is generated from these types.
 
+mod build;
+
+pub use build::{History, ProofError, last_test};
+
 use std::collections::BTreeMap;
 
 use jiff::Timestamp;

@@ -47,7 +47,8 @@ impl Redactor {
             }
         }
         // What contains another goes first, or its rest would stay.
-        self.values.sort_by_key(|value| std::cmp::Reverse(value.len()));
+        self.values
+            .sort_by_key(|value| std::cmp::Reverse(value.len()));
     }
 
     pub fn text<'a>(&self, text: &'a str) -> Cow<'a, str> {
@@ -157,9 +158,11 @@ fn named(found: &Captures<'_>) -> String {
 /// `token_file` is where a token is, `max_tokens` how many.
 fn names_something_else(name: &str) -> bool {
     let name = name.to_ascii_lowercase();
-    ["file", "path", "dir", "_id", "url", "tokens", "count", "ttl", "type", "_name", "sock"]
-        .iter()
-        .any(|end| name.ends_with(end))
+    [
+        "file", "path", "dir", "_id", "url", "tokens", "count", "ttl", "type", "_name", "sock",
+    ]
+    .iter()
+    .any(|end| name.ends_with(end))
 }
 
 #[cfg(test)]
@@ -190,7 +193,9 @@ mod tests {
             format!("--token {hidden} --verbose"),
             format!("?access_token={hidden}&x=1"),
             format!("Set-Cookie: {hidden}"),
-            format!("-----BEGIN OPENSSH PRIVATE KEY-----\n{hidden}\n-----END OPENSSH PRIVATE KEY-----"),
+            format!(
+                "-----BEGIN OPENSSH PRIVATE KEY-----\n{hidden}\n-----END OPENSSH PRIVATE KEY-----"
+            ),
             format!("-----BEGIN RSA PRIVATE KEY-----\n{hidden}"),
         ] {
             let shown = clean(&text);
@@ -239,7 +244,11 @@ mod tests {
 
     #[test]
     fn twice_is_the_same_as_once() {
-        for text in ["token=abcdefgh", "Authorization: Bearer abcdefghijkl", "https://a:b@c"] {
+        for text in [
+            "token=abcdefgh",
+            "Authorization: Bearer abcdefghijkl",
+            "https://a:b@c",
+        ] {
             assert_eq!(clean(&clean(text)), clean(text));
         }
     }
@@ -268,7 +277,10 @@ mod tests {
     fn values_are_cleaned_in_place() {
         let mut value = serde_json::json!({"detail": ["password=abcdefgh", 3]});
         assert!(Redactor::default().value(&mut value));
-        assert_eq!(value, serde_json::json!({"detail": ["password=[redacted]", 3]}));
+        assert_eq!(
+            value,
+            serde_json::json!({"detail": ["password=[redacted]", 3]})
+        );
         assert!(!Redactor::default().value(&mut value));
     }
 }

@@ -28,7 +28,11 @@ impl Scale {
 fn floor<'a>(criteria: impl IntoIterator<Item = &'a CriterionResult>) -> f64 {
     let lowest = criteria
         .into_iter()
-        .map(|c| c.interval.map_or(100.0, |[low, _]| low).min(c.target - c.margin))
+        .map(|c| {
+            c.interval
+                .map_or(100.0, |[low, _]| low)
+                .min(c.target - c.margin)
+        })
         .fold(100.0, f64::min);
     (((lowest - 4.0) / 10.0).floor() * 10.0).clamp(0.0, 90.0)
 }
@@ -47,18 +51,53 @@ pub fn interval(c: &CriterionResult) -> String {
         Escaped(&describe(c)),
     );
     let (bad, target) = (x(c.target - c.margin), x(c.target));
-    put!(out, "<rect class=\"refused\" x=\"{:.1}\" y=\"8\" width=\"{:.1}\" height=\"14\"/>", x(scale.floor), bad - x(scale.floor));
-    put!(out, "<rect class=\"between\" x=\"{bad:.1}\" y=\"8\" width=\"{:.1}\" height=\"14\"/>", (target - bad).max(0.0));
-    put!(out, "<line class=\"target\" x1=\"{target:.1}\" y1=\"4\" x2=\"{target:.1}\" y2=\"26\"/>");
-    put!(out, "<line class=\"axis\" x1=\"{:.1}\" y1=\"22\" x2=\"{:.1}\" y2=\"22\"/>", x(scale.floor), x(100.0));
+    put!(
+        out,
+        "<rect class=\"refused\" x=\"{:.1}\" y=\"8\" width=\"{:.1}\" height=\"14\"/>",
+        x(scale.floor),
+        bad - x(scale.floor)
+    );
+    put!(
+        out,
+        "<rect class=\"between\" x=\"{bad:.1}\" y=\"8\" width=\"{:.1}\" height=\"14\"/>",
+        (target - bad).max(0.0)
+    );
+    put!(
+        out,
+        "<line class=\"target\" x1=\"{target:.1}\" y1=\"4\" x2=\"{target:.1}\" y2=\"26\"/>"
+    );
+    put!(
+        out,
+        "<line class=\"axis\" x1=\"{:.1}\" y1=\"22\" x2=\"{:.1}\" y2=\"22\"/>",
+        x(scale.floor),
+        x(100.0)
+    );
     if let Some([low, high]) = c.interval {
-        put!(out, "<line class=\"range\" x1=\"{:.1}\" y1=\"15\" x2=\"{:.1}\" y2=\"15\"/>", x(low), x(high));
-        put!(out, "<circle class=\"point\" cx=\"{:.1}\" cy=\"15\" r=\"4.5\"/>", x(rate(c)));
+        put!(
+            out,
+            "<line class=\"range\" x1=\"{:.1}\" y1=\"15\" x2=\"{:.1}\" y2=\"15\"/>",
+            x(low),
+            x(high)
+        );
+        put!(
+            out,
+            "<circle class=\"point\" cx=\"{:.1}\" cy=\"15\" r=\"4.5\"/>",
+            x(rate(c))
+        );
     }
     for (percent, anchor) in [(scale.floor, "start"), (100.0, "end")] {
-        put!(out, "<text x=\"{:.1}\" y=\"36\" text-anchor=\"{anchor}\">{percent:.0}%</text>", x(percent));
+        put!(
+            out,
+            "<text x=\"{:.1}\" y=\"36\" text-anchor=\"{anchor}\">{percent:.0}%</text>",
+            x(percent)
+        );
     }
-    put!(out, "<text x=\"{:.1}\" y=\"36\" text-anchor=\"middle\">{}</text>", middle(bad), format_args!("{:.0}", c.target - c.margin));
+    put!(
+        out,
+        "<text x=\"{:.1}\" y=\"36\" text-anchor=\"middle\">{}</text>",
+        middle(bad),
+        format_args!("{:.0}", c.target - c.margin)
+    );
     out.push_str("</svg>");
     out
 }
@@ -87,19 +126,54 @@ pub fn trend(name: &str, passes: &[PassResult]) -> String {
     );
     for percent in [scale.floor, 100.0] {
         let y = scale.at(percent);
-        put!(out, "<line class=\"axis\" x1=\"38\" y1=\"{y:.1}\" x2=\"{:.1}\" y2=\"{y:.1}\"/><text x=\"34\" y=\"{:.1}\" text-anchor=\"end\">{percent:.0}%</text>", width - 6.0, y + 3.5);
+        put!(
+            out,
+            "<line class=\"axis\" x1=\"38\" y1=\"{y:.1}\" x2=\"{:.1}\" y2=\"{y:.1}\"/><text x=\"34\" y=\"{:.1}\" text-anchor=\"end\">{percent:.0}%</text>",
+            width - 6.0,
+            y + 3.5
+        );
     }
     for (index, (pass, c)) in results.iter().enumerate() {
         let x = 74.0 + 72.0 * index as f64;
         let target = scale.at(c.target);
-        put!(out, "<g class=\"{}\"><title>{}</title>", class(c.verdict), Escaped(&describe(c)));
-        put!(out, "<line class=\"target\" x1=\"{:.1}\" y1=\"{target:.1}\" x2=\"{:.1}\" y2=\"{target:.1}\"/>", x - 30.0, x + 30.0);
+        put!(
+            out,
+            "<g class=\"{}\"><title>{}</title>",
+            class(c.verdict),
+            Escaped(&describe(c))
+        );
+        put!(
+            out,
+            "<line class=\"target\" x1=\"{:.1}\" y1=\"{target:.1}\" x2=\"{:.1}\" y2=\"{target:.1}\"/>",
+            x - 30.0,
+            x + 30.0
+        );
         if let Some([low, high]) = c.interval {
-            put!(out, "<line class=\"range\" x1=\"{x:.1}\" y1=\"{:.1}\" x2=\"{x:.1}\" y2=\"{:.1}\"/>", scale.at(low), scale.at(high));
-            put!(out, "<circle class=\"point\" cx=\"{x:.1}\" cy=\"{:.1}\" r=\"4.5\"/>", scale.at(rate(c)));
+            put!(
+                out,
+                "<line class=\"range\" x1=\"{x:.1}\" y1=\"{:.1}\" x2=\"{x:.1}\" y2=\"{:.1}\"/>",
+                scale.at(low),
+                scale.at(high)
+            );
+            put!(
+                out,
+                "<circle class=\"point\" cx=\"{x:.1}\" cy=\"{:.1}\" r=\"4.5\"/>",
+                scale.at(rate(c))
+            );
         }
-        put!(out, "<text x=\"{x:.1}\" y=\"{:.1}\" text-anchor=\"middle\">{}</text>", height - 18.0, pass.at.strftime("%H:%M"));
-        put!(out, "<text x=\"{x:.1}\" y=\"{:.1}\" text-anchor=\"middle\">{}/{}</text></g>", height - 5.0, c.successes, c.attempts);
+        put!(
+            out,
+            "<text x=\"{x:.1}\" y=\"{:.1}\" text-anchor=\"middle\">{}</text>",
+            height - 18.0,
+            pass.at.strftime("%H:%M")
+        );
+        put!(
+            out,
+            "<text x=\"{x:.1}\" y=\"{:.1}\" text-anchor=\"middle\">{}/{}</text></g>",
+            height - 5.0,
+            c.successes,
+            c.attempts
+        );
     }
     out.push_str("</svg>");
     out

@@ -71,7 +71,9 @@ impl Traffic {
             (self.unmeasured, "not measured"),
         ];
         let there = parts.iter().filter(|(count, _)| *count > 0);
-        let words: Vec<String> = there.map(|(count, what)| format!("{count} {what}")).collect();
+        let words: Vec<String> = there
+            .map(|(count, what)| format!("{count} {what}"))
+            .collect();
         words.join(", ")
     }
 }
@@ -189,8 +191,15 @@ fn labels(out: &mut String, sites: &[Site<'_>]) {
         let width = text.chars().count() as f64 * LETTER_WIDTH;
         let candidates = (0..8).flat_map(|ring| {
             let far = 8.0 + 9.0 * f64::from(ring);
-            [(1.0, 0.0), (-1.0, 0.0), (0.8, -0.8), (0.8, 0.8), (-0.8, -0.8), (-0.8, 0.8)]
-                .map(|(right, down)| (x + right * far, y + down * far, right > 0.0))
+            [
+                (1.0, 0.0),
+                (-1.0, 0.0),
+                (0.8, -0.8),
+                (0.8, 0.8),
+                (-0.8, -0.8),
+                (-0.8, 0.8),
+            ]
+            .map(|(right, down)| (x + right * far, y + down * far, right > 0.0))
         });
         let place = |&(lx, ly, rightwards): &(f64, f64, bool)| Box {
             left: if rightwards { lx } else { lx - width },
@@ -211,7 +220,10 @@ fn labels(out: &mut String, sites: &[Site<'_>]) {
             .unwrap_or((x + 8.0, y, true));
         let (lx, ly, rightwards) = chosen;
         if (lx - x).hypot(ly - y) > 9.0 {
-            put!(out, "<line class=\"leader\" x1=\"{x:.1}\" y1=\"{y:.1}\" x2=\"{lx:.1}\" y2=\"{ly:.1}\"/>\n");
+            put!(
+                out,
+                "<line class=\"leader\" x1=\"{x:.1}\" y1=\"{y:.1}\" x2=\"{lx:.1}\" y2=\"{ly:.1}\"/>\n"
+            );
         }
         let anchor = if rightwards { "start" } else { "end" };
         put!(

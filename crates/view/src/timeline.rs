@@ -10,7 +10,11 @@ use crate::quantity::span;
 
 /// An ordered list; it wraps where the page is narrow. A state that is not over
 /// has no `until` and no duration.
-pub fn timeline(entries: &[TimelineEntry], passes: &[PassResult], until: Option<Timestamp>) -> String {
+pub fn timeline(
+    entries: &[TimelineEntry],
+    passes: &[PassResult],
+    until: Option<Timestamp>,
+) -> String {
     let mut out = String::from("<ol class=\"timeline\">\n");
     for (index, entry) in entries.iter().enumerate() {
         let end = entries.get(index + 1).map(|next| next.at).or(until);
@@ -89,8 +93,14 @@ mod tests {
         );
         let text = list.replace('\n', "");
         assert!(text.contains("<b>SETUP</b><span><time datetime=\"1970-01-01T00:00:00Z\">00:00:00</time> · 4.0 s</span>"), "{text}");
-        assert!(text.contains("<li class=\"pass\"><b>TEST</b> <em>PASS</em>"), "{text}");
-        assert!(text.contains("<li class=\"wait\"><b>WAIT_1HR</b>"), "{text}");
+        assert!(
+            text.contains("<li class=\"pass\"><b>TEST</b> <em>PASS</em>"),
+            "{text}"
+        );
+        assert!(
+            text.contains("<li class=\"wait\"><b>WAIT_1HR</b>"),
+            "{text}"
+        );
         assert!(text.contains("1 h 0 min"), "{text}");
         assert!(text.ends_with("01:01:14</time></span></li></ol>"), "{text}");
     }

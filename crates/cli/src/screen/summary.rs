@@ -171,11 +171,12 @@ fn next_step(proof: &Proof, stopped: Option<StopCause>) -> String {
     let project = &proof.project;
     match (stopped, proof.verdict) {
         (Some(StopCause::Infrastructure), _) => "mend what is named above, and start again: nothing was learnt about the stack".into(),
+        (Some(StopCause::Unconfirmed), _) => format!("look at proof.html, then: vps-test confirm {project}, or vps-test confirm {project} --reject --reason …"),
         (Some(StopCause::Requested), _) => "start again when you are ready; what was measured is in the proof".into(),
         (_, Verdict::Pass) if proof.plan.soak_seconds.is_empty() => {
             "start again without `--soak 0` to see it hold after one hour and after six".into()
         }
-        (_, Verdict::Pass) => "keep the proof: every number in it can be worked out again from the journal beside it".into(),
+        (_, Verdict::Pass) => format!("keep the proof; anybody can judge it again from the journal beside it: vps-test verify {project}"),
         (_, Verdict::Fail) => {
             format!("the proof has every rung of every attempt, logs/ what the nodes said; mend, and start {project} again")
         }

@@ -30,8 +30,12 @@ pub fn compare(dir: &RunDir, proof: &Proof) -> Result<Vec<Check>, VerifyError> {
             ),
             Ok(text) => {
                 let mut problems = difference(&due, &text);
-                if !problems.is_empty() && evidence::own_digest() != proof.environment.harness_sha256 {
-                    problems.push("another build of this version wrote it, which may use other words".into());
+                if !problems.is_empty()
+                    && evidence::own_digest() != proof.environment.harness_sha256
+                {
+                    problems.push(
+                        "another build of this version wrote it, which may use other words".into(),
+                    );
                 }
                 Check::new(name, "is what the journal gives", problems)
             }
@@ -94,14 +98,20 @@ fn json(due: &Document, text: &str) -> Check {
     let mut problems = Vec::new();
     match (serde_json::from_str(text), serde_json::from_str(&due.text)) {
         (Ok(theirs), Ok(ours)) => differences("", &theirs, &ours, &mut problems),
-        (Err(error), _) | (_, Err(error)) => problems.push(format!("proof.json is no JSON: {error}")),
+        (Err(error), _) | (_, Err(error)) => {
+            problems.push(format!("proof.json is no JSON: {error}"))
+        }
     }
     let all = problems.len();
     problems.truncate(NAMED);
     if all > NAMED {
         problems.push(format!("and {} more", all - NAMED));
     }
-    Check::new("proof.json", "every field is what the journal gives", problems)
+    Check::new(
+        "proof.json",
+        "every field is what the journal gives",
+        problems,
+    )
 }
 
 fn differences(path: &str, theirs: &Value, ours: &Value, problems: &mut Vec<String>) {
@@ -112,7 +122,9 @@ fn differences(path: &str, theirs: &Value, ours: &Value, problems: &mut Vec<Stri
                 differences(&format!("{path}.{name}"), theirs, value, problems);
             }
             for name in a.keys().filter(|name| !b.contains_key(*name)) {
-                problems.push(format!("proof.json has {path}.{name}, which the journal does not give"));
+                problems.push(format!(
+                    "proof.json has {path}.{name}, which the journal does not give"
+                ));
             }
         }
         (Value::Array(a), Value::Array(b)) if a.len() == b.len() => {

@@ -36,17 +36,29 @@ pub fn rules(entries: &[Entry]) -> Check {
     let (run, illegal) = fold(entries);
     let mut problems = Vec::new();
     if let Some((seq, error)) = illegal {
-        problems.push(format!("entry {seq} cannot follow on those before it: {error}"));
+        problems.push(format!(
+            "entry {seq} cannot follow on those before it: {error}"
+        ));
     } else if !run.is_over() {
         problems.push(format!(
             "it ends in {}: the run goes on, was killed, or the journal was cut off",
             run.state
         ));
     } else if run.collected.is_none() {
-        problems.push("it ends before evidence was gathered: it was cut off, or the run was killed".into());
+        problems.push(
+            "it ends before evidence was gathered: it was cut off, or the run was killed".into(),
+        );
     }
-    let state = if run.stopped.is_some() { "STOPPED".to_owned() } else { run.state.to_string() };
-    Check::new("run", format!("its events follow the run's rules, to {state}"), problems)
+    let state = if run.stopped.is_some() {
+        "STOPPED".to_owned()
+    } else {
+        run.state.to_string()
+    };
+    Check::new(
+        "run",
+        format!("its events follow the run's rules, to {state}"),
+        problems,
+    )
 }
 
 fn fold(entries: &[Entry]) -> (Run, Option<(u64, IllegalEvent)>) {
@@ -74,14 +86,20 @@ pub fn attempts(entries: &[Entry]) -> Check {
                 started.insert(&start.id.0, start);
                 let test = (start.matrix, start.cycle, start.pass);
                 if !positions.entry(test).or_default().insert(start.position) {
-                    problems.push(format!("entry {}: {} has a position that another attempt has", entry.seq, start.id));
+                    problems.push(format!(
+                        "entry {}: {} has a position that another attempt has",
+                        entry.seq, start.id
+                    ));
                 }
                 problems.extend(plan.and_then(|plan| mislabelled(plan, start)));
             }
             Event::AttemptFinished(attempt) => {
                 finished += 1;
                 if started.get(attempt.start.id.0.as_str()) != Some(&&attempt.start) {
-                    problems.push(format!("entry {}: {} ends as another attempt than it was started as", entry.seq, attempt.start.id));
+                    problems.push(format!(
+                        "entry {}: {} ends as another attempt than it was started as",
+                        entry.seq, attempt.start.id
+                    ));
                 }
             }
             _ => {}
@@ -89,12 +107,22 @@ pub fn attempts(entries: &[Entry]) -> Check {
     }
     for ((matrix, cycle, pass), there) in &positions {
         let due = 0..=there.last().copied().unwrap_or_default();
-        let missing: Vec<String> = due.filter(|p| !there.contains(p)).map(|p| p.to_string()).collect();
+        let missing: Vec<String> = due
+            .filter(|p| !there.contains(p))
+            .map(|p| p.to_string())
+            .collect();
         if !missing.is_empty() {
-            problems.push(format!("cycle {cycle}, pass {pass}: attempts at positions {} of {matrix:?} are missing", missing.join(", ")));
+            problems.push(format!(
+                "cycle {cycle}, pass {pass}: attempts at positions {} of {matrix:?} are missing",
+                missing.join(", ")
+            ));
         }
     }
-    Check::new("attempts", format!("{finished}, none missing from the count, categories as the plan's labels say"), problems)
+    Check::new(
+        "attempts",
+        format!("{finished}, none missing from the count, categories as the plan's labels say"),
+        problems,
+    )
 }
 
 fn mislabelled(plan: &Plan, start: &AttemptStart) -> Option<String> {
@@ -119,12 +147,25 @@ pub fn verdicts(entries: &[Entry]) -> Check {
         if run.apply(entry.at, &entry.event).is_err() {
             break;
         }
-        let Event::Judged { cycle, pass, verdict, summary } = &entry.event else { continue };
+        let Event::Judged {
+            cycle,
+            pass,
+            verdict,
+            summary,
+        } = &entry.event
+        else {
+            continue;
+        };
         let Some(plan) = &run.plan else { continue };
         let attempts = run.judged_attempts(*cycle, *pass);
         let again = judge::judge(plan, &attempts);
         let counted = |what| attempts.iter().filter(|a| a.verdict() == what).count();
-        words.push(format!("{} from {} successes and {} failures", again.verdict, counted(Counted::Success), counted(Counted::Failure)));
+        words.push(format!(
+            "{} from {} successes and {} failures",
+            again.verdict,
+            counted(Counted::Success),
+            counted(Counted::Failure)
+        ));
         if (again.verdict, &again.summary) != (*verdict, summary) {
             problems.push(format!(
                 "entry {} says {verdict} ({summary}); its attempts say {} ({})",

@@ -21,9 +21,16 @@ pub fn failing(out: &mut String, proof: &Proof) {
     if failed.is_empty() {
         return;
     }
-    section(out, "Attempts that did not count as successes", "with every rung that was tried");
+    section(
+        out,
+        "Attempts that did not count as successes",
+        "with every rung that was tried",
+    );
     out.push_str("<div class=\"failing\">\n");
-    failed.iter().take(FAILING_SHOWN).for_each(|a| story(out, a));
+    failed
+        .iter()
+        .take(FAILING_SHOWN)
+        .for_each(|a| story(out, a));
     out.push_str("</div>\n");
     rest(out, failed.len(), FAILING_SHOWN);
     out.push_str("</section>\n");
@@ -31,7 +38,11 @@ pub fn failing(out: &mut String, proof: &Proof) {
 
 fn rest(out: &mut String, all: usize, shown: usize) {
     if all > shown {
-        put!(out, "<p class=\"note\">{} more are in <code>proof.json</code>.</p>\n", all - shown);
+        put!(
+            out,
+            "<p class=\"note\">{} more are in <code>proof.json</code>.</p>\n",
+            all - shown
+        );
     }
 }
 
@@ -68,7 +79,11 @@ fn story(out: &mut String, a: &Attempt) {
     );
     let list = |addresses: &[std::net::SocketAddr]| {
         let words: Vec<String> = addresses.iter().map(ToString::to_string).collect();
-        if words.is_empty() { "–".to_owned() } else { words.join(", ") }
+        if words.is_empty() {
+            "–".to_owned()
+        } else {
+            words.join(", ")
+        }
     };
     put!(
         out,
@@ -101,8 +116,16 @@ pub fn all(out: &mut String, proof: &Proof) {
         .iter()
         .filter(|a| a.start.matrix == Matrix::Stack)
         .collect();
-    section(out, "Attempts", "all of the stack's, in the order in which they ended");
-    put!(out, "<details>\n<summary>{} attempts</summary>\n<table class=\"dense\">\n<thead><tr><th scope=\"col\">Attempt</th><th scope=\"col\">From → to</th><th scope=\"col\">Category</th><th scope=\"col\">Outcome</th><th scope=\"col\">Observed</th><th scope=\"col\">Claimed</th><th scope=\"col\" class=\"number\">Connect</th><th scope=\"col\" class=\"number\">At once</th></tr></thead>\n<tbody>\n", stack.len());
+    section(
+        out,
+        "Attempts",
+        "all of the stack's, in the order in which they ended",
+    );
+    put!(
+        out,
+        "<details>\n<summary>{} attempts</summary>\n<table class=\"dense\">\n<thead><tr><th scope=\"col\">Attempt</th><th scope=\"col\">From → to</th><th scope=\"col\">Category</th><th scope=\"col\">Outcome</th><th scope=\"col\">Observed</th><th scope=\"col\">Claimed</th><th scope=\"col\" class=\"number\">Connect</th><th scope=\"col\" class=\"number\">At once</th></tr></thead>\n<tbody>\n",
+        stack.len()
+    );
     for a in stack.iter().take(SHOWN) {
         row(out, a);
     }

@@ -15,7 +15,11 @@ pub fn nats(out: &mut String, proof: &Proof) {
     if boxed.is_empty() {
         return;
     }
-    section(out, "NAT certificates", "each box was measured before anything was tested behind it; the prober is not told the label");
+    section(
+        out,
+        "NAT certificates",
+        "each box was measured before anything was tested behind it; the prober is not told the label",
+    );
     out.push_str("<div class=\"nats\">\n");
     for node in boxed {
         let agrees = node.nat.measured == node.nat.labelled;
@@ -44,7 +48,11 @@ pub fn nats(out: &mut String, proof: &Proof) {
 }
 
 pub fn nodes(out: &mut String, proof: &Proof) {
-    section(out, "Nodes", "the digest is that of the running process, read back from the host");
+    section(
+        out,
+        "Nodes",
+        "the digest is that of the running process, read back from the host",
+    );
     out.push_str("<div class=\"scroll\"><table>\n<thead><tr><th scope=\"col\">Node</th><th scope=\"col\">Role</th><th scope=\"col\">Region</th><th scope=\"col\">NAT</th><th scope=\"col\">Stack</th><th scope=\"col\">Running</th><th scope=\"col\">Kernel</th></tr></thead>\n<tbody>\n");
     for node in &proof.nodes {
         put!(
@@ -64,7 +72,11 @@ pub fn nodes(out: &mut String, proof: &Proof) {
                 Escaped(node.kernel.as_deref().unwrap_or("–"))
             );
         } else {
-            put!(out, "<td colspan=\"3\" class=\"missing\">{}</td></tr>\n", Escaped(&node.reached));
+            put!(
+                out,
+                "<td colspan=\"3\" class=\"missing\">{}</td></tr>\n",
+                Escaped(&node.reached)
+            );
         }
     }
     out.push_str("</tbody></table></div>\n</section>\n");
@@ -88,7 +100,11 @@ pub fn built(out: &mut String, proof: &Proof) {
     }
     let fixes = &proof.evidence.fix_commits;
     if !fixes.is_empty() {
-        put!(out, "<dt>fix commits</dt><dd><code>{}</code></dd>\n", Escaped(&fixes.join(", ")));
+        put!(
+            out,
+            "<dt>fix commits</dt><dd><code>{}</code></dd>\n",
+            Escaped(&fixes.join(", "))
+        );
     }
     for build in &proof.builds {
         put!(
@@ -108,9 +124,21 @@ pub fn environment(out: &mut String, proof: &Proof) {
     let (plan, here) = (&proof.plan, &proof.environment);
     section(out, "Environment and terms", "");
     out.push_str("<dl class=\"pairs\">\n");
-    let own = here.harness_sha256.as_deref().map_or_else(|| "not known".into(), digest);
-    put!(out, "<dt>vps-test</dt><dd>{} {own}</dd>\n", Escaped(&here.harness_version));
-    put!(out, "<dt>controller</dt><dd>{}, {} processors</dd>\n", Escaped(&here.system), here.processors);
+    let own = here
+        .harness_sha256
+        .as_deref()
+        .map_or_else(|| "not known".into(), digest);
+    put!(
+        out,
+        "<dt>vps-test</dt><dd>{} {own}</dd>\n",
+        Escaped(&here.harness_version)
+    );
+    put!(
+        out,
+        "<dt>controller</dt><dd>{}, {} processors</dd>\n",
+        Escaped(&here.system),
+        here.processors
+    );
     match &proof.wan {
         Some(wan) => put!(
             out,
@@ -130,7 +158,11 @@ pub fn environment(out: &mut String, proof: &Proof) {
         plan.timeout_ms as f64 / 1000.0
     );
     let waits: Vec<String> = plan.soak_seconds.iter().map(|s| span(*s as f64)).collect();
-    let waits = if waits.is_empty() { "none".to_owned() } else { waits.join(", then ") };
+    let waits = if waits.is_empty() {
+        "none".to_owned()
+    } else {
+        waits.join(", then ")
+    };
     put!(
         out,
         "<dt>plan</dt><dd>criteria {}, proof {}, budget {} attempts a criterion, waits: {waits}</dd>\n",
@@ -142,7 +174,11 @@ pub fn environment(out: &mut String, proof: &Proof) {
 }
 
 pub fn evidence(out: &mut String, proof: &Proof) {
-    section(out, "Evidence", "files beside this page; their digests are in the journal");
+    section(
+        out,
+        "Evidence",
+        "files beside this page; their digests are in the journal",
+    );
     put!(
         out,
         "<p>In <code>{}</code>. To judge all of this again, offline, from the journal alone: <code>vps-test verify {}</code>. \
@@ -156,7 +192,11 @@ pub fn evidence(out: &mut String, proof: &Proof) {
         out.push_str("<p>Nothing was collected.</p>\n</section>\n");
         return;
     }
-    put!(out, "<details>\n<summary>{} files</summary>\n<table class=\"dense\">\n<tbody>\n", files.len());
+    put!(
+        out,
+        "<details>\n<summary>{} files</summary>\n<table class=\"dense\">\n<tbody>\n",
+        files.len()
+    );
     for file in files {
         put!(
             out,

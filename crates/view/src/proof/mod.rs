@@ -63,12 +63,26 @@ fn header(out: &mut String, proof: &Proof) {
     );
     out.push_str("<dl class=\"facts\">\n");
     let lasted = proof.ended_at.duration_since(proof.started_at);
-    fact(out, "began", &proof.started_at.strftime("%Y-%m-%d %H:%M:%S UTC").to_string());
+    fact(
+        out,
+        "began",
+        &proof
+            .started_at
+            .strftime("%Y-%m-%d %H:%M:%S UTC")
+            .to_string(),
+    );
     fact(out, "lasted", &span(lasted.as_secs_f64()));
     fact(out, "state", &proof.state);
-    let tried = proof.attempts.iter().filter(|a| a.start.matrix == Matrix::Stack);
+    let tried = proof
+        .attempts
+        .iter()
+        .filter(|a| a.start.matrix == Matrix::Stack);
     fact(out, "attempts", &tried.count().to_string());
-    let reached = proof.nodes.iter().filter(|n| n.reached == "reached").count();
+    let reached = proof
+        .nodes
+        .iter()
+        .filter(|n| n.reached == "reached")
+        .count();
     fact(out, "nodes", &format!("{reached} of {}", proof.nodes.len()));
     if let Some(stack) = proof.nodes.iter().find_map(|n| n.stack.as_deref()) {
         fact(out, "stack", stack);
@@ -90,14 +104,22 @@ fn header(out: &mut String, proof: &Proof) {
 }
 
 fn fact(out: &mut String, name: &str, value: &str) {
-    put!(out, "<div><dt>{name}</dt><dd>{}</dd></div>\n", Escaped(value));
+    put!(
+        out,
+        "<div><dt>{name}</dt><dd>{}</dd></div>\n",
+        Escaped(value)
+    );
 }
 
 /// With a capital and a full stop.
 fn sentence(text: &str) -> String {
     let mut letters = text.chars();
     let first = letters.next().map(|c| c.to_uppercase().to_string());
-    let end = if text.ends_with(['.', '!', '?']) { "" } else { "." };
+    let end = if text.ends_with(['.', '!', '?']) {
+        ""
+    } else {
+        "."
+    };
     format!("{}{}{end}", first.unwrap_or_default(), letters.as_str())
 }
 
@@ -105,7 +127,11 @@ fn findings(out: &mut String, proof: &Proof) {
     if proof.findings.is_empty() {
         return;
     }
-    section(out, "Findings", "what no criterion judges, and a reader should know");
+    section(
+        out,
+        "Findings",
+        "what no criterion judges, and a reader should know",
+    );
     out.push_str("<ul class=\"findings\">\n");
     for finding in &proof.findings {
         put!(out, "<li>{}</li>\n", Escaped(finding));
@@ -135,7 +161,11 @@ fn chip(verdict: Verdict) -> String {
 /// A digest as people compare them, whole for those who copy it.
 fn digest(whole: &str) -> String {
     let shown: String = whole.chars().take(16).collect();
-    format!("<code title=\"{}\">{}</code>", Escaped(whole), Escaped(&shown))
+    format!(
+        "<code title=\"{}\">{}</code>",
+        Escaped(whole),
+        Escaped(&shown)
+    )
 }
 
 #[cfg(test)]

@@ -12,7 +12,11 @@ use crate::matrix::{connect_times, matrix};
 use crate::timeline::timeline;
 
 pub fn criteria(out: &mut String, proof: &Proof) {
-    section(out, "Criteria", "a sequential test of the target against the target less its margin");
+    section(
+        out,
+        "Criteria",
+        "a sequential test of the target against the target less its margin",
+    );
     out.push_str("<div class=\"criteria\">\n");
     for criterion in &proof.criteria {
         one_criterion(out, criterion);
@@ -21,7 +25,12 @@ pub fn criteria(out: &mut String, proof: &Proof) {
 }
 
 fn one_criterion(out: &mut String, c: &CriterionResult) {
-    put!(out, "<article>\n<h3>{} {}</h3>\n", Escaped(&c.name), chip(c.verdict));
+    put!(
+        out,
+        "<article>\n<h3>{} {}</h3>\n",
+        Escaped(&c.name),
+        chip(c.verdict)
+    );
     match c.interval {
         Some([low, high]) => put!(
             out,
@@ -33,15 +42,29 @@ fn one_criterion(out: &mut String, c: &CriterionResult) {
         None => out.push_str("<p class=\"rate\"><b>no data</b></p>\n"),
     }
     out.push_str(&interval(c));
-    put!(out, "<p>target {}% − {}: {}", c.target, c.margin, Escaped(&c.reason));
+    put!(
+        out,
+        "<p>target {}% − {}: {}",
+        c.target,
+        c.margin,
+        Escaped(&c.reason)
+    );
     if c.infrastructure_failures > 0 {
-        put!(out, "; {} infrastructure failures apart", c.infrastructure_failures);
+        put!(
+            out,
+            "; {} infrastructure failures apart",
+            c.infrastructure_failures
+        );
     }
     out.push_str("</p>\n</article>\n");
 }
 
 pub fn matrices(out: &mut String, proof: &Proof) {
-    section(out, "Matrix", "callers down, callees across; colour is the path that counted packets took");
+    section(
+        out,
+        "Matrix",
+        "callers down, callees across; colour is the path that counted packets took",
+    );
     put!(
         out,
         "<div class=\"figures\">\n<figure>{}<figcaption>Path of the first attempt, and successes of attempts. The strip is what theory predicted.</figcaption></figure>\n\
@@ -101,20 +124,40 @@ pub fn world(out: &mut String, proof: &Proof) {
             links.entry(key).or_default().add(cell.observed);
         }
     }
-    section(out, "Map", "regions joined by the worst path between them; a ring is a region behind NATs only");
+    section(
+        out,
+        "Map",
+        "regions joined by the worst path between them; a ring is a region behind NATs only",
+    );
     let sites: Vec<Site<'_>> = sites.into_values().collect();
-    put!(out, "<figure class=\"world\">{}</figure>\n", map(&sites, &links));
+    put!(
+        out,
+        "<figure class=\"world\">{}</figure>\n",
+        map(&sites, &links)
+    );
     out.push_str("<p class=\"keys\"><span class=\"direct\">— direct</span> <span class=\"relayed\">┄ relayed</span> <span class=\"none\">┄ no path</span> <span class=\"unmeasured\">— not measured</span></p>\n</section>\n");
 }
 
 pub fn course(out: &mut String, proof: &Proof) {
-    section(out, "Course of the run", "every state it was in; times are UTC");
-    out.push_str(&timeline(&proof.timeline, &proof.passes, Some(proof.ended_at)));
+    section(
+        out,
+        "Course of the run",
+        "every state it was in; times are UTC",
+    );
+    out.push_str(&timeline(
+        &proof.timeline,
+        &proof.passes,
+        Some(proof.ended_at),
+    ));
     out.push_str("</section>\n");
     if proof.passes.len() < 2 {
         return;
     }
-    section(out, "Soak", "every criterion in every TEST, each judged on its own attempts");
+    section(
+        out,
+        "Soak",
+        "every criterion in every TEST, each judged on its own attempts",
+    );
     out.push_str("<div class=\"trends\">\n");
     for criterion in &proof.plan.criteria {
         put!(

@@ -1,6 +1,10 @@
 use jiff::Timestamp;
-use model::attempt::{Attempt, AttemptStart, Cell, Endpoints, Observed, ObservedPath, Outcome, Pair, RungRecord};
-use model::event::{Build, Decision, Environment, Review, EvidenceFile, EvidenceKind, Plan, PlanNode};
+use model::attempt::{
+    Attempt, AttemptStart, Cell, Endpoints, Observed, ObservedPath, Outcome, Pair, RungRecord,
+};
+use model::event::{
+    Build, Decision, Environment, EvidenceFile, EvidenceKind, Plan, PlanNode, Review,
+};
 use model::inventory::{NodeName, Place};
 use model::nat::theory::{Category, Prediction};
 use model::proof::{
@@ -201,7 +205,9 @@ fn saying(words: &str) -> Proof {
 
 #[test]
 fn whatever_it_is_told_stays_text() {
-    let page = proof(&saying("\"'></svg></style><script>alert(1)</script><img src=x onerror=y>"));
+    let page = proof(&saying(
+        "\"'></svg></style><script>alert(1)</script><img src=x onerror=y>",
+    ));
     assert_eq!(page.matches("<script").count(), 0);
     assert_eq!(page.matches("<img").count(), 0);
     assert_eq!(page.matches("</style>").count(), 1);
@@ -211,8 +217,18 @@ fn whatever_it_is_told_stays_text() {
 #[test]
 fn it_stands_alone_and_needs_no_script() {
     let page = proof(&saying("plain"));
-    for outside in ["src=", "href=", "url(", "@import", "javascript:", " on", "style=\""] {
-        let found = page.find(outside).map(|at| &page[at..page.len().min(at + 60)]);
+    for outside in [
+        "src=",
+        "href=",
+        "url(",
+        "@import",
+        "javascript:",
+        " on",
+        "style=\"",
+    ] {
+        let found = page
+            .find(outside)
+            .map(|at| &page[at..page.len().min(at + 60)]);
         let is_prose = outside == " on" && !page.contains(" onload") && !page.contains(" onclick");
         assert!(found.is_none() || is_prose, "{outside}: {found:?}");
     }

@@ -3,25 +3,25 @@
 use std::collections::BTreeMap;
 
 use jiff::Timestamp;
-use model::attempt::{Attempt, Cell, Counted, Matrix, ObservedPath};
-use model::event::{Entry, Event, EvidenceFile, EvidenceKind, Plan, PlanNode, StopCause};
-use model::judge;
-use model::nat::describe;
-use model::proof::{
-    Evidence, JournalMark, MatrixCell, NodeNatProof, PassResult, Proof, ProofNode, Reviewed, SCHEMA,
-    TimelineEntry,
-};
-use model::protocol::ClaimedPath;
-use model::run::{IllegalEvent, Run, State};
-use model::stats::Verdict;
 
-use crate::plan::{cells, focus_of};
+use crate::attempt::{Attempt, Cell, Counted, Matrix, ObservedPath};
+use crate::cells::{cells, focus_of};
+use crate::event::{Entry, Event, EvidenceFile, EvidenceKind, Plan, PlanNode, StopCause};
+use crate::judge;
+use crate::nat::describe;
+use crate::proof::{
+    Evidence, JournalMark, MatrixCell, NodeNatProof, PassResult, Proof, ProofNode, Reviewed,
+    SCHEMA, TimelineEntry,
+};
+use crate::protocol::ClaimedPath;
+use crate::run::{IllegalEvent, Run, State};
+use crate::stats::Verdict;
 
 /// With more attempts than these at once, they wait for the processor and their
 /// connect times say little of the network.
 const TELLING_AT_ONCE: u32 = 4;
 
-#[derive(Debug, thiserror::Error)]
+#[derive(Debug, thiserror::Error, PartialEq, Eq)]
 pub enum ProofError {
     #[error("the journal has no plan: nothing was begun")]
     NoPlan,
@@ -29,65 +29,84 @@ pub enum ProofError {
     Illegal { seq: u64, source: IllegalEvent },
 }
 
-/// Everything that a journal says, and nothing else.
-pub fn from_journal(entries: &[Entry], head: &str) -> Result<Proof, ProofError> {
-    let mut run = Run::default();
-    let mut history = History::default();
-    for entry in entries {
-        run.apply(entry.at, &entry.event)
+/// A run, and what its fold forgets but a proof tells.
+#[derive(Debug, Clone, Default)]
+pub struct History {
+    pub run: Run,
+    timeline: Vec<TimelineEntry>,
+    passes: Vec<PassResult>,
+    last: Option<Timestamp>,
+}
+
+impl History {
+    /// All of a journal.
+    ///
+    /// # Errors
+    /// An entry cannot follow on those before it.
+    pub fn of(entries: &[Entry]) -> Result<Self, ProofError> {
+        let mut history = Self::default();
+        for entry in entries {
+            history.add(entry)?;
+        }
+        Ok(history)
+    }
+
+    /// # Errors
+    /// The entry cannot follow on those before it; nothing has changed.
+    pub fn add(&mut self, entry: &Entry) -> Result<(), ProofError> {
+        self.run
+            .apply(entry.at, &entry.event)
             .map_err(|source| ProofError::Illegal {
                 seq: entry.seq,
                 source,
             })?;
-        history.add(entry, &run);
-    }
-    let plan = run.plan.clone().ok_or(ProofError::NoPlan)?;
-    let last = entries.last().ok_or(ProofError::NoPlan)?;
-    let mark = JournalMark {
-        entries: entries.len() as u64,
-        head: head.to_owned(),
-    };
-    Ok(build(&run, &plan, history, mark, last.at))
-}
-
-/// What the fold forgets.
-#[derive(Default)]
-struct History {
-    timeline: Vec<TimelineEntry>,
-    passes: Vec<PassResult>,
-}
-
-impl History {
-    fn add(&mut self, entry: &Entry, run: &Run) {
+        self.last = Some(entry.at);
         let state = match &entry.event {
             Event::Confirmed(_) => Some(State::Interview),
             Event::Entered { state } | Event::WaitBegan { state, .. } => Some(*state),
             Event::Completed => Some(State::Complete),
             Event::Stopped { .. } => Some(State::Stopped),
-            Event::Resumed => Some(run.state),
+            Event::Resumed => Some(self.run.state),
             _ => None,
         };
         self.timeline.extend(state.map(|state| TimelineEntry {
             state,
             at: entry.at,
-            cycle: run.cycle,
-            pass: run.pass,
+            cycle: self.run.cycle,
+            pass: self.run.pass,
         }));
-        if let (Event::Judged { cycle, pass, .. }, Some(plan)) = (&entry.event, &run.plan) {
-            let judgement = judge::judge(plan, &run.judged_attempts(*cycle, *pass));
-            self.passes.push(PassResult {
-                cycle: *cycle,
-                pass: *pass,
-                at: entry.at,
-                verdict: judgement.verdict,
-                summary: judgement.summary,
-                criteria: judgement.criteria,
-            });
+        if let Event::Judged { cycle, pass, .. } = &entry.event {
+            self.judged(*cycle, *pass, entry.at);
         }
+        Ok(())
+    }
+
+    fn judged(&mut self, cycle: u32, pass: u32, at: Timestamp) {
+        let Some(plan) = &self.run.plan else { return };
+        let judgement = judge::judge(plan, &self.run.judged_attempts(cycle, pass));
+        self.passes.push(PassResult {
+            cycle,
+            pass,
+            at,
+            verdict: judgement.verdict,
+            summary: judgement.summary,
+            criteria: judgement.criteria,
+        });
+    }
+
+    /// Everything that the journal says so far, and nothing else.
+    ///
+    /// # Errors
+    /// There is no plan yet.
+    pub fn proof(&self, journal: JournalMark) -> Result<Proof, ProofError> {
+        let plan = self.run.plan.as_ref().ok_or(ProofError::NoPlan)?;
+        let last = self.last.ok_or(ProofError::NoPlan)?;
+        Ok(build(self, plan, journal, last))
     }
 }
 
-fn build(run: &Run, plan: &Plan, history: History, journal: JournalMark, last: Timestamp) -> Proof {
+fn build(history: &History, plan: &Plan, journal: JournalMark, last: Timestamp) -> Proof {
+    let run = &history.run;
     let (cycle, pass) = last_test(run);
     let judged = run.judged_attempts(cycle, pass);
     let judgement = judge::judge(plan, &judged);
@@ -123,10 +142,13 @@ fn build(run: &Run, plan: &Plan, history: History, journal: JournalMark, last: T
         builds: run.builds.clone(),
         wan: collected.wan,
         evidence: evidence(collected.files),
-        timeline: history.timeline,
-        passes: history.passes,
+        timeline: history.timeline.clone(),
+        passes: history.passes.clone(),
         environment: run.environment.clone(),
-        review: run.review.clone().map(|(at, review)| Reviewed { at, review }),
+        review: run
+            .review
+            .clone()
+            .map(|(at, review)| Reviewed { at, review }),
         journal,
     }
 }
@@ -145,7 +167,7 @@ fn evidence(files: Vec<EvidenceFile>) -> Evidence {
 }
 
 /// The newest TEST that tried the stack.
-fn last_test(run: &Run) -> (u32, u32) {
+pub fn last_test(run: &Run) -> (u32, u32) {
     let tried = run
         .attempts
         .iter()

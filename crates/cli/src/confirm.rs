@@ -1,0 +1,70 @@
+//! `vps-test confirm`: a person's word on a run that is parked for it.
+
+use std::process::ExitCode;
+
+use clap::Args;
+use miette::IntoDiagnostic;
+use model::event::{Decision, Review};
+use model::stats::Verdict;
+
+use crate::exit;
+use crate::run_name;
+use crate::screen;
+
+#[derive(Debug, Args)]
+pub struct ConfirmArgs {
+    /// PROJECT for its newest run, PROJECT/TIME, or a run directory
+    #[arg(value_name = "RUN")]
+    run: String,
+    /// Say no: the run fails
+    #[arg(long)]
+    reject: bool,
+    /// Why, for the proof
+    #[arg(long, value_name = "TEXT", required_if_eq("reject", "true"))]
+    reason: Option<String>,
+    /// Who says so; by default USER@HOST
+    #[arg(long, value_name = "NAME")]
+    by: Option<String>,
+}
+
+pub fn run(args: ConfirmArgs) -> miette::Result<ExitCode> {
+    let dir = run_name::find(&args.run)?;
+    let decision = if args.reject {
+        Decision::Rejected
+    } else {
+        Decision::Confirmed
+    };
+    let review = Review {
+        decision,
+        by: args.by.unwrap_or_else(somebody),
+        via: "terminal".into(),
+        reason: args.reason,
+    };
+    let written = engine::review(&dir, review).into_diagnostic()?;
+    let document = written.document.display().to_string();
+    print!(
+        "{}",
+        screen::summary::render(&written.proof, &document, None, screen::Paint::detect())
+    );
+    Ok(match written.proof.verdict {
+        Verdict::Pass => exit::PASS,
+        Verdict::Fail => exit::fail(),
+        Verdict::Inconclusive => exit::inconclusive(),
+    })
+}
+
+/// Behind sudo, whoever called it.
+fn somebody() -> String {
+    let set = |name| std::env::var(name).ok().filter(|value| !value.is_empty());
+    let user = set("SUDO_USER")
+        .or_else(|| set("USER"))
+        .or_else(|| set("LOGNAME"))
+        .unwrap_or_else(|| "somebody".into());
+    let host = std::fs::read_to_string("/proc/sys/kernel/hostname")
+        .ok()
+        .or_else(|| set("HOSTNAME"));
+    match host {
+        Some(host) => format!("{user}@{}", host.trim()),
+        None => user,
+    }
+}

@@ -9,6 +9,8 @@ mod hosts;
 #[cfg(test)]
 mod networks;
 #[cfg(test)]
+mod proof;
+#[cfg(test)]
 mod result;
 #[cfg(test)]
 mod testers;

@@ -133,10 +133,27 @@ fn findings(out: &mut String, proof: &Proof) {
         "what no criterion judges, and a reader should know",
     );
     out.push_str("<ul class=\"findings\">\n");
-    for finding in &proof.findings {
-        put!(out, "<li>{}</li>\n", Escaped(finding));
+    for (finding, times) in counted(&proof.findings) {
+        let again = if times > 1 {
+            format!(" <small>in {times} TESTs</small>")
+        } else {
+            String::new()
+        };
+        put!(out, "<li>{}{again}</li>\n", Escaped(finding));
     }
     out.push_str("</ul>\n</section>\n");
+}
+
+/// What was found in every TEST of a soak is said once.
+fn counted(findings: &[String]) -> Vec<(&str, usize)> {
+    let mut counted: Vec<(&str, usize)> = Vec::new();
+    for finding in findings {
+        match counted.iter_mut().find(|(known, _)| *known == finding) {
+            Some((_, times)) => *times += 1,
+            None => counted.push((finding, 1)),
+        }
+    }
+    counted
 }
 
 fn footer(out: &mut String, proof: &Proof) {

@@ -5,6 +5,7 @@
 
 pub mod attempt;
 pub mod config;
+pub mod diagnosis;
 pub mod event;
 pub mod flow;
 pub mod inventory;
@@ -18,3 +19,4 @@ pub mod protocol;
 pub mod registration;
 pub mod run;
 pub mod stats;
+pub mod status;

@@ -1,10 +1,14 @@
 //! What people (and, with `--json`, machines) see.
 
+pub mod diagnosis;
 pub mod grid;
 pub mod json;
 pub mod live;
 mod paint;
 pub mod plan;
+pub mod status;
+pub mod story;
 pub mod summary;
+pub mod time;
 
 pub use paint::{Paint, Style};

@@ -14,7 +14,6 @@ mod live;
 mod markdown;
 mod observer;
 mod plan;
-mod proof;
 mod recorder;
 mod run_dir;
 mod settings;

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use futures::future::join_all;
 use model::attempt::{Attempt, Cell, Matrix, ObservedPath};
+use model::cells::{cells, focus_of};
 use model::event::{Event, NatMeasured, Plan};
 use model::inventory::NodeName;
 use model::judge;
@@ -18,7 +19,6 @@ use super::{Stage, StepError};
 use crate::attempt::Terms;
 use crate::deployment::PROBE_PORTS;
 use crate::live::Testers;
-use crate::plan::{cells, focus_of};
 use crate::recorder::{Progress, RecordError, Recorder};
 use crate::settings::Settings;
 use crate::suite::matrix::MatrixRun;

@@ -39,7 +39,11 @@ impl Detached<'_> {
             if let Some(status) = child.try_wait().into_diagnostic()? {
                 let said = std::fs::read_to_string(&output).unwrap_or_default();
                 eprint!("{said}");
-                eprintln!("{} did not begin; this is {}", self.project, output.display());
+                eprintln!(
+                    "{} did not begin; this is {}",
+                    self.project,
+                    output.display()
+                );
                 let code = status.code().and_then(|code| u8::try_from(code).ok());
                 return Ok(ExitCode::from(code.unwrap_or(exit::INFRASTRUCTURE)));
             }

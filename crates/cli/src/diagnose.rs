@@ -179,11 +179,7 @@ fn expected(
 }
 
 /// Of the newest run on these hosts, whatever its project, that measured this node.
-fn newest_measurement(
-    state_dir: &Path,
-    node: &Node,
-    place: &str,
-) -> Option<(NatMeasured, String)> {
+fn newest_measurement(state_dir: &Path, node: &Node, place: &str) -> Option<(NatMeasured, String)> {
     let mut runs: Vec<RunDir> = RunDir::projects(state_dir)
         .iter()
         .flat_map(|project| RunDir::all(state_dir, project))

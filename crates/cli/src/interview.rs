@@ -62,11 +62,7 @@ pub enum Decision {
 
 const DECISIONS: [(Decision, &str, &str); 3] = [
     (Decision::Proceed, "proceed", "Yes, start the test loop"),
-    (
-        Decision::Modify,
-        "modify",
-        "No, I want to change something",
-    ),
+    (Decision::Modify, "modify", "No, I want to change something"),
     (Decision::Cancel, "cancel", "Cancel and exit"),
 ];
 

@@ -103,7 +103,11 @@ fn tell(args: &LogsArgs, state_dir: &Path, dir: &RunDir) -> miette::Result<ExitC
     if let Some(took) = took(&run) {
         println!("{}", paint.text(Style::Dim, &took));
     }
-    let logs: Vec<_> = std::fs::read_dir(dir.logs()).into_iter().flatten().flatten().collect();
+    let logs: Vec<_> = std::fs::read_dir(dir.logs())
+        .into_iter()
+        .flatten()
+        .flatten()
+        .collect();
     if !logs.is_empty() && !args.follow {
         let words = format!(
             "{} logs of nodes in {}; `--node NAME` shows them",

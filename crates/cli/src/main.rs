@@ -6,6 +6,7 @@ mod detach;
 mod diagnose;
 mod exit;
 mod ground;
+mod history;
 mod interview;
 mod inventory_file;
 #[cfg(target_os = "linux")]
@@ -50,6 +51,10 @@ enum Command {
     Stop(stop::StopArgs),
     /// Tell what a run did, or show what a node's services logged
     Logs(logs::LogsArgs),
+    /// List a project's runs and what each came to
+    History(history::HistoryArgs),
+    /// Hold one run against another: criteria, cells that changed, times to connect
+    Compare(history::CompareArgs),
     /// List the nodes and whether they answer
     Nodes(nodes::NodesArgs),
     /// Look at one node over SSH, and say what is wrong and what to do about it
@@ -71,6 +76,8 @@ fn main() -> ExitCode {
         Command::Status(args) => status::run(args),
         Command::Stop(args) => stop::run(args),
         Command::Logs(args) => logs::run(args),
+        Command::History(args) => history::history(args),
+        Command::Compare(args) => history::compare_runs(args),
         Command::Nodes(args) => nodes::run(args),
         Command::Diagnose(args) => diagnose::run(args),
         Command::Clean(args) => nodes::clean(args),

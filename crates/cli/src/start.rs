@@ -179,11 +179,17 @@ fn claim(state_dir: &Path, project: &str) -> miette::Result<Claim> {
     })
 }
 
-fn runs_already(state_dir: &Path, project: &str, holder: Option<&engine::Holder>) -> miette::Report {
+fn runs_already(
+    state_dir: &Path,
+    project: &str,
+    holder: Option<&engine::Holder>,
+) -> miette::Report {
     let state = Loop::of(state_dir, project, Timestamp::now())
         .and_then(|one| one.status?.ok())
         .map_or("starting".to_owned(), |status| status.state.to_string());
-    let pid = holder.map_or(String::new(), |holder| format!(" in process {}", holder.pid));
+    let pid = holder.map_or(String::new(), |holder| {
+        format!(" in process {}", holder.pid)
+    });
     miette::miette!(
         help = format!(
             "watch it with `vps-test status {project} --watch`, or end it with `vps-test stop {project}`"

@@ -49,7 +49,10 @@ fn watch(args: &StatusArgs, state_dir: &Path) -> miette::Result<ExitCode> {
         let changed = now != before;
         let mut out = std::io::stdout().lock();
         let written = match (redraws, changed) {
-            (true, _) => write!(out, "\x1b[H\x1b[2J{now}\n(Ctrl-C ends this, not the runs)\n"),
+            (true, _) => write!(
+                out,
+                "\x1b[H\x1b[2J{now}\n(Ctrl-C ends this, not the runs)\n"
+            ),
             (false, true) => writeln!(out, "{}", now.trim_end()),
             (false, false) => Ok(()),
         };

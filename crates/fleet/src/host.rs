@@ -277,7 +277,8 @@ ss -Hlun 2>/dev/null | awk '{{print $4}}'",
         follow: bool,
         mut to: impl tokio::io::AsyncWrite + Unpin,
     ) -> Result<(), FleetError> {
-        let mut script = format!("exec journalctl -q --no-pager -o short-iso --since @{since} -n {lines}");
+        let mut script =
+            format!("exec journalctl -q --no-pager -o short-iso --since @{since} -n {lines}");
         for unit in units {
             script.push_str(&format!(" -u {}", quote(unit)));
         }

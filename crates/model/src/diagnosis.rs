@@ -121,8 +121,12 @@ pub struct Expected {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case", tag = "dns")]
 pub enum Dns {
-    Resolved { addresses: Vec<IpAddr> },
-    Failed { why: String },
+    Resolved {
+        addresses: Vec<IpAddr>,
+    },
+    Failed {
+        why: String,
+    },
     /// Nobody asked: names are mapped by an ssh configuration.
     Mapped,
 }

@@ -5,6 +5,7 @@
 
 pub mod attempt;
 pub mod cells;
+pub mod compare;
 pub mod config;
 pub mod diagnosis;
 pub mod event;

@@ -138,10 +138,7 @@ fn next(run: &Run, now: Timestamp) -> Next {
 
 /// Where a state leads if all goes well.
 fn after(run: &Run, state: State) -> String {
-    let soak = run
-        .plan
-        .as_ref()
-        .map_or(&[][..], |plan| &plan.soak_seconds);
+    let soak = run.plan.as_ref().map_or(&[][..], |plan| &plan.soak_seconds);
     let next = match state {
         State::Interview | State::Restart => State::Setup,
         State::Setup => State::BuildLocal,

@@ -94,9 +94,7 @@ impl<'a> Dialogue<'a> {
 
     fn say(&mut self, text: &str) -> miette::Result<()> {
         let written = self.output.write_all(text.as_bytes());
-        written
-            .and_then(|()| self.output.flush())
-            .into_diagnostic()
+        written.and_then(|()| self.output.flush()).into_diagnostic()
     }
 }
 
@@ -122,7 +120,10 @@ impl<'a> Question<'a> {
 
     fn hint(&self, answer: &str) -> String {
         if answer.is_empty() {
-            return format!("a number from 1 to {}, or one of the words", self.items.len());
+            return format!(
+                "a number from 1 to {}, or one of the words",
+                self.items.len()
+            );
         }
         match did_you_mean(answer, self.items.iter().map(|item| item.word)) {
             Some(near) => format!("`{answer}` is none of these; did you mean `{near}`?"),

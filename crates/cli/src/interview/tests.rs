@@ -99,7 +99,11 @@ fn a_plan_is_proceeded_with_modified_or_cancelled() {
         let mut shown = Vec::new();
         let decided = decide_in(&mut Dialogue::with(typed.as_bytes(), &mut shown)).unwrap();
         assert_eq!(decided, decision);
-        assert!(String::from_utf8(shown).unwrap().contains("Confirm test plan and proceed?"));
+        assert!(
+            String::from_utf8(shown)
+                .unwrap()
+                .contains("Confirm test plan and proceed?")
+        );
     }
 }
 
@@ -112,5 +116,8 @@ fn yes_needs_all_four_and_names_those_that_are_missing() {
         "`--yes` needs all four words; missing: focus, proof"
     );
     let help = error.help().unwrap().to_string();
-    assert!(help.contains("focus: connectivity, nat-traversal"), "{help}");
+    assert!(
+        help.contains("focus: connectivity, nat-traversal"),
+        "{help}"
+    );
 }

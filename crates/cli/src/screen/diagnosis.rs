@@ -38,7 +38,10 @@ impl Screen {
         let name = self.paint.text(Style::Strong, node.name.as_str());
         let _ = writeln!(self.out, "{name}, {}, {}", node.role, diagnosis.place);
         if let (Some(by), Some(facts)) = (&diagnosis.reached_by, &diagnosis.facts) {
-            let glibc = facts.glibc.as_deref().map_or(String::new(), |v| format!(", glibc {v}"));
+            let glibc = facts
+                .glibc
+                .as_deref()
+                .map_or(String::new(), |v| format!(", glibc {v}"));
             let _ = writeln!(
                 self.out,
                 "reached as {by}: {} {}{glibc}, up for {}",
@@ -84,7 +87,11 @@ impl Screen {
         let skip = unit.log.len().saturating_sub(LOG_LINES);
         for line in &unit.log[skip..] {
             let line: String = line.chars().take(160).collect();
-            let _ = writeln!(self.out, "      {}", self.paint.text(Style::Dim, line.trim_end()));
+            let _ = writeln!(
+                self.out,
+                "      {}",
+                self.paint.text(Style::Dim, line.trim_end())
+            );
         }
     }
 
@@ -107,7 +114,14 @@ impl Screen {
         let disks: Vec<String> = facts
             .disks
             .iter()
-            .map(|d| format!("{} {} of {} free", d.path, bytes(d.free_bytes), bytes(d.size_bytes)))
+            .map(|d| {
+                format!(
+                    "{} {} of {} free",
+                    d.path,
+                    bytes(d.free_bytes),
+                    bytes(d.size_bytes)
+                )
+            })
             .collect();
         self.line("disk", &disks.join(", "));
         let memory = facts.memory;
@@ -124,7 +138,10 @@ impl Screen {
         let connections = facts.connections.iter().map(connection).collect();
         self.line("connections", &or_none(connections, "none"));
         self.line("NAT box", &nat_box(diagnosis, facts));
-        self.line("clock", &format!("{:+} ms against this machine", facts.clock_skew_ms));
+        self.line(
+            "clock",
+            &format!("{:+} ms against this machine", facts.clock_skew_ms),
+        );
         self.line("DNS", &dns(diagnosis));
     }
 
@@ -133,8 +150,15 @@ impl Screen {
     }
 
     fn conclusion(&mut self, diagnosis: &Diagnosis<'_>) {
-        let _ = writeln!(self.out, "\n{}", self.paint.text(Style::Strong, "Conclusion"));
-        let wrong = diagnosis.findings.iter().filter(|f| f.severity != Severity::Note);
+        let _ = writeln!(
+            self.out,
+            "\n{}",
+            self.paint.text(Style::Strong, "Conclusion")
+        );
+        let wrong = diagnosis
+            .findings
+            .iter()
+            .filter(|f| f.severity != Severity::Note);
         if wrong.count() == 0 {
             let _ = writeln!(
                 self.out,
@@ -154,7 +178,12 @@ impl Screen {
             Severity::Warning => ("!", Style::Warn),
             Severity::Note => ("·", Style::Dim),
         };
-        let _ = writeln!(self.out, "  {} {}", self.paint.text(style, sign), finding.what);
+        let _ = writeln!(
+            self.out,
+            "  {} {}",
+            self.paint.text(style, sign),
+            finding.what
+        );
         let _ = writeln!(self.out, "    → {}", finding.remedy);
     }
 }
@@ -174,8 +203,16 @@ fn connection(connections: &Connections) -> String {
         Some((name, digest)) if digest.len() == 64 => name,
         _ => program,
     };
-    let program = if program.is_empty() { "kernel" } else { program };
-    format!("{} {} {program}", connections.count, word(connections.transport))
+    let program = if program.is_empty() {
+        "kernel"
+    } else {
+        program
+    };
+    format!(
+        "{} {} {program}",
+        connections.count,
+        word(connections.transport)
+    )
 }
 
 fn nat_box(diagnosis: &Diagnosis<'_>, facts: &HostFacts) -> String {
@@ -184,10 +221,8 @@ fn nat_box(diagnosis: &Diagnosis<'_>, facts: &HostFacts) -> String {
         (None, Some(_)) => return "one is there, and the inventory says the node is public".into(),
         (Some(label), None) => return format!("not made yet, labelled {}", describe(label)),
         (Some(label), Some(nat)) => {
-            let is_up = nat.unit_is_active
-                && nat.namespace_is_there
-                && nat.rules_are_there
-                && nat.forwards;
+            let is_up =
+                nat.unit_is_active && nat.namespace_is_there && nat.rules_are_there && nat.forwards;
             let word = if is_up { "up" } else { "broken" };
             format!("{word}, labelled {}", describe(label))
         }
@@ -236,7 +271,10 @@ fn seconds(count: u64) -> String {
 
 pub fn json(diagnosis: &Diagnosis<'_>) -> serde_json::Value {
     let expected = diagnosis.expected;
-    let healthy = diagnosis.findings.iter().all(|f| f.severity == Severity::Note);
+    let healthy = diagnosis
+        .findings
+        .iter()
+        .all(|f| f.severity == Severity::Note);
     serde_json::json!({
         "node": diagnosis.node.name,
         "place": diagnosis.place,

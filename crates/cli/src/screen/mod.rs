@@ -1,7 +1,9 @@
 //! What people (and, with `--json`, machines) see.
 
+pub mod compare;
 pub mod diagnosis;
 pub mod grid;
+pub mod history;
 pub mod json;
 pub mod live;
 mod paint;

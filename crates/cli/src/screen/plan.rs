@@ -86,7 +86,11 @@ fn soak(plan: &Plan) -> String {
     let waits: Vec<String> = plan
         .soak_seconds
         .iter()
-        .map(|seconds| span(jiff::SignedDuration::from_secs(i64::try_from(*seconds).unwrap_or(i64::MAX))))
+        .map(|seconds| {
+            span(jiff::SignedDuration::from_secs(
+                i64::try_from(*seconds).unwrap_or(i64::MAX),
+            ))
+        })
         .collect();
     format!("tested again after {}", waits.join(" and after "))
 }

@@ -6,8 +6,8 @@ use std::path::Path;
 use jiff::Timestamp;
 use jiff::tz::TimeZone;
 use model::run::State;
-use model::status::{Counters, Status};
 use model::stats::Verdict;
+use model::status::{Counters, Status};
 
 use super::paint::{Paint, Style};
 use super::time::{between, clock};
@@ -42,7 +42,10 @@ impl View<'_> {
             line(
                 &mut out,
                 "process",
-                &format!("{}; `vps-test stop {}` ends it in order", holder.pid, one.project),
+                &format!(
+                    "{}; `vps-test stop {}` ends it in order",
+                    holder.pid, one.project
+                ),
             );
         }
         if let Some(dir) = &one.dir {
@@ -67,14 +70,23 @@ impl View<'_> {
             let for_how_long = between(at, self.now);
             format!("for {for_how_long}, since {}", self.clock(at))
         });
-        let name = self.paint.text(Style::Strong, &format!("{:<14}", one.project));
-        let head = format!("{} {name} {state:<12} {since}", self.paint.text(style, sign));
+        let name = self
+            .paint
+            .text(Style::Strong, &format!("{:<14}", one.project));
+        let head = format!(
+            "{} {name} {state:<12} {since}",
+            self.paint.text(style, sign)
+        );
         format!("{}\n", head.trim_end())
     }
 
     fn details(&self, out: &mut String, one: &Loop, status: &Status) {
         if let Some(stopped) = &status.stopped {
-            line(out, "why", stopped.detail.lines().next().unwrap_or_default());
+            line(
+                out,
+                "why",
+                stopped.detail.lines().next().unwrap_or_default(),
+            );
         }
         line(out, "next", &self.next(one, status));
         line(
@@ -88,19 +100,30 @@ impl View<'_> {
                 self.verdict(status)
             ),
         );
-        line(out, "attempts", &attempts(&status.attempts, status.in_flight));
+        line(
+            out,
+            "attempts",
+            &attempts(&status.attempts, status.in_flight),
+        );
         if !status.degraded.is_empty() {
             let names: Vec<&str> = status.degraded.iter().map(|n| n.as_str()).collect();
             line(out, "degraded", &names.join(", "));
         }
         if status.findings > 0 {
-            let what = format!("{}; `vps-test logs {}` tells them", status.findings, one.project);
+            let what = format!(
+                "{}; `vps-test logs {}` tells them",
+                status.findings, one.project
+            );
             line(out, "findings", &what);
         }
         if !status.commits.is_empty() {
             line(out, "commits", &status.commits.join(", "));
         }
-        line(out, "focus", &format!("{}, on {}", status.focus, status.runs_on));
+        line(
+            out,
+            "focus",
+            &format!("{}, on {}", status.focus, status.runs_on),
+        );
     }
 
     fn next(&self, one: &Loop, status: &Status) -> String {
@@ -123,7 +146,10 @@ impl View<'_> {
     fn verdict(&self, status: &Status) -> String {
         status.verdict.map_or(String::new(), |verdict| {
             let style = super::summary::sign(verdict).1;
-            format!(", last verdict {}", self.paint.text(style, &verdict.to_string()))
+            format!(
+                ", last verdict {}",
+                self.paint.text(style, &verdict.to_string())
+            )
         })
     }
 

@@ -85,7 +85,11 @@ impl Story<'_> {
                 verdict, summary, ..
             } => {
                 let (glyph, style) = sign(*verdict);
-                Some((glyph, style, format!("{verdict}: {summary}{}", counted(run))))
+                Some((
+                    glyph,
+                    style,
+                    format!("{verdict}: {summary}{}", counted(run)),
+                ))
             }
             Event::WaitBegan { state, until } => Some((
                 "▸",
@@ -117,7 +121,9 @@ impl Story<'_> {
             Matrix::Stack => "",
         };
         let what = why(attempt).unwrap_or_else(|| {
-            let time = attempt.connect_ms.map_or(String::new(), |ms| format!(" in {ms:.0} ms"));
+            let time = attempt
+                .connect_ms
+                .map_or(String::new(), |ms| format!(" in {ms:.0} ms"));
             format!("{}{time}", attempt.observed.path)
         });
         Some((

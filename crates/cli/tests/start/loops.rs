@@ -38,13 +38,19 @@ fn a_run_in_the_background_is_watched_refused_twice_and_stopped() {
     let ran = bed.run(&words);
     assert_eq!(ran.code, 0, "{}\n{}", ran.stdout, ran.stderr);
     let pid = status(&bed)["pid"].to_string();
-    assert!(ran.stdout.contains(&format!("process {pid}")), "{}", ran.stdout);
+    assert!(
+        ran.stdout.contains(&format!("process {pid}")),
+        "{}",
+        ran.stdout
+    );
     assert_eq!(status(&bed)["alive"], true);
 
     let second = bed.start();
     assert_eq!(second.code, 2, "{}\n{}", second.stdout, second.stderr);
     assert!(
-        second.stderr.contains(&format!("plain-udp runs already in process {pid}")),
+        second
+            .stderr
+            .contains(&format!("plain-udp runs already in process {pid}")),
         "{}",
         second.stderr
     );
@@ -52,7 +58,10 @@ fn a_run_in_the_background_is_watched_refused_twice_and_stopped() {
     wait_until(&bed, "WAIT_1HR");
     let waiting = status(&bed);
     assert_eq!(waiting["next"]["what"], "TEST");
-    assert_eq!((&waiting["passed"], &waiting["passes"]), (&1.into(), &2.into()));
+    assert_eq!(
+        (&waiting["passed"], &waiting["passes"]),
+        (&1.into(), &2.into())
+    );
     let screen = bed.run(&["status"]).stdout;
     for part in ["WAIT_1HR", "TEST at", "1 of 2 passed", &pid] {
         assert!(screen.contains(part), "{part} in\n{screen}");
@@ -62,17 +71,35 @@ fn a_run_in_the_background_is_watched_refused_twice_and_stopped() {
 
     let stop = bed.run(&["stop", "plain-udp"]);
     assert_eq!(stop.code, 0, "{}", stop.stderr);
-    assert!(stop.stdout.contains("plain-udp is STOPPED"), "{}", stop.stdout);
-    assert!(stop.stdout.contains("went with the twin"), "{}", stop.stdout);
+    assert!(
+        stop.stdout.contains("plain-udp is STOPPED"),
+        "{}",
+        stop.stdout
+    );
+    assert!(
+        stop.stdout.contains("went with the twin"),
+        "{}",
+        stop.stdout
+    );
     let after = status(&bed);
-    assert_eq!((&after["alive"], &after["state"]), (&false.into(), &"STOPPED".into()));
+    assert_eq!(
+        (&after["alive"], &after["state"]),
+        (&false.into(), &"STOPPED".into())
+    );
     assert!(!bed.state().join("plain-udp/claim.json").exists());
     let twin = bed.run(&["lab", "status", "--name", bed.twin()]);
-    assert_ne!(twin.code, 0, "a twin that was booted for the run goes with it");
+    assert_ne!(
+        twin.code, 0,
+        "a twin that was booted for the run goes with it"
+    );
 
     let again = bed.run(&["stop", "plain-udp"]);
     assert_eq!(again.code, 2, "{}", again.stdout);
-    assert!(again.stderr.contains("nothing runs plain-udp"), "{}", again.stderr);
+    assert!(
+        again.stderr.contains("nothing runs plain-udp"),
+        "{}",
+        again.stderr
+    );
 }
 
 #[test]
@@ -99,9 +126,17 @@ fn a_start_in_the_background_that_cannot_begin_says_why() {
     let bed = Bed::new("cannot", FLEET);
     let words = bed.start_words(&["--detach"]);
     // No `ip`, no twin.
-    let ran = bed.command(&words).env("PATH", "/nowhere").output().unwrap();
+    let ran = bed
+        .command(&words)
+        .env("PATH", "/nowhere")
+        .output()
+        .unwrap();
     let ran = crate::bed::ran(&ran);
     assert_eq!(ran.code, 4, "{}\n{}", ran.stdout, ran.stderr);
-    assert!(ran.stderr.contains("plain-udp did not begin"), "{}", ran.stderr);
+    assert!(
+        ran.stderr.contains("plain-udp did not begin"),
+        "{}",
+        ran.stderr
+    );
     assert_eq!(bed.run(&["status"]).code, 0);
 }

@@ -2,9 +2,7 @@
 
 use std::collections::{BTreeMap, HashMap};
 
-use model::diagnosis::{
-    Connections, Disk, HostFacts, Listener, Memory, NatBoxFacts, UnitFacts,
-};
+use model::diagnosis::{Connections, Disk, HostFacts, Listener, Memory, NatBoxFacts, UnitFacts};
 use model::inventory::Transport;
 
 /// `halfway` is our clock when theirs was read, in milliseconds.
@@ -62,7 +60,9 @@ fn owned(lines: &[&str]) -> Vec<String> {
 }
 
 fn clock(lines: &[&str], halfway: i64) -> i64 {
-    let theirs = lines.first().and_then(|line| line.trim().parse::<i64>().ok());
+    let theirs = lines
+        .first()
+        .and_then(|line| line.trim().parse::<i64>().ok());
     theirs.map_or(0, |theirs| theirs - halfway)
 }
 
@@ -109,7 +109,10 @@ fn disk(line: &str) -> Option<Disk> {
 }
 
 fn programs<'a>(lines: &[&'a str]) -> HashMap<&'a str, &'a str> {
-    lines.iter().filter_map(|line| line.split_once(' ')).collect()
+    lines
+        .iter()
+        .filter_map(|line| line.split_once(' '))
+        .collect()
 }
 
 fn nat_box(lines: &[&str]) -> Option<NatBoxFacts> {
@@ -245,7 +248,11 @@ cannot bind
         let facts = facts(ANSWER, 1_700_000_000_000);
         assert_eq!(facts.clock_skew_ms, 2500);
         assert_eq!(
-            (facts.arch.as_str(), facts.glibc.as_deref(), facts.processors),
+            (
+                facts.arch.as_str(),
+                facts.glibc.as_deref(),
+                facts.processors
+            ),
             ("x86_64", Some("2.36"), 2)
         );
         assert_eq!(facts.memory.available_bytes, 1 << 20);

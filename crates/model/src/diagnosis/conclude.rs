@@ -47,7 +47,12 @@ fn disks(found: &mut Vec<Finding>, facts: &HostFacts, expected: &Expected) {
             } else {
                 Severity::Warning
             };
-            found.push(finding(Kind::Disk, severity, full(disk, needed), make_room(disk)));
+            found.push(finding(
+                Kind::Disk,
+                severity,
+                full(disk, needed),
+                make_room(disk),
+            ));
         }
         if disk.free_inodes.is_some_and(|free| free < INODES_NEEDED) {
             found.push(finding(
@@ -142,7 +147,8 @@ fn nat_box(found: &mut Vec<Finding>, facts: &HostFacts, expected: &Expected) {
     if expected.nat.is_none() {
         return;
     }
-    let again = "the next `vps-test start` makes it again; `journalctl -u vps-test-natbox` there says more";
+    let again =
+        "the next `vps-test start` makes it again; `journalctl -u vps-test-natbox` there says more";
     if let Some(nat_box) = facts.nat_box {
         let broken = [
             (nat_box.unit_is_active, "its unit is not active"),
@@ -380,10 +386,19 @@ mod tests {
             program: "/usr/bin/socat".into(),
         });
         let found = conclude(&facts, &expected());
-        assert_eq!(found[0].kind, Kind::Port, "the cause comes first: {found:?}");
-        assert!(found[1].what.contains("it said: Error: cannot bind"), "{found:?}");
+        assert_eq!(
+            found[0].kind,
+            Kind::Port,
+            "the cause comes first: {found:?}"
+        );
         assert!(
-            found[1].remedy.contains("port 9000 is taken by `/usr/bin/socat`"),
+            found[1].what.contains("it said: Error: cannot bind"),
+            "{found:?}"
+        );
+        assert!(
+            found[1]
+                .remedy
+                .contains("port 9000 is taken by `/usr/bin/socat`"),
             "{found:?}"
         );
     }
@@ -417,7 +432,10 @@ mod tests {
         assert!(said[2].what.contains("7200 s behind"), "{said:?}");
         facts = healthy();
         facts.clock_skew_ms = 6_000;
-        assert_eq!(kinds(&facts, &expected()), [(Kind::Clock, Severity::Warning)]);
+        assert_eq!(
+            kinds(&facts, &expected()),
+            [(Kind::Clock, Severity::Warning)]
+        );
     }
 
     #[test]
@@ -436,7 +454,10 @@ mod tests {
         };
         let found = conclude(&facts, &behind);
         assert_eq!(found.len(), 1, "{found:?}");
-        assert!(found[0].what.contains("nftables table is gone"), "{found:?}");
+        assert!(
+            found[0].what.contains("nftables table is gone"),
+            "{found:?}"
+        );
     }
 
     #[test]
@@ -448,20 +469,29 @@ mod tests {
             ..expected()
         };
         let found = conclude(&healthy(), &elsewhere);
-        assert!(found[0].what.contains("leads to 192.0.2.9, which"), "{found:?}");
+        assert!(
+            found[0].what.contains("leads to 192.0.2.9, which"),
+            "{found:?}"
+        );
         let nowhere = Expected {
             dns: Dns::Failed {
                 why: "no such name".into(),
             },
             ..expected()
         };
-        assert_eq!(kinds(&healthy(), &nowhere), [(Kind::Dns, Severity::Warning)]);
+        assert_eq!(
+            kinds(&healthy(), &nowhere),
+            [(Kind::Dns, Severity::Warning)]
+        );
     }
 
     #[test]
     fn a_host_without_anything_of_ours_is_no_fault() {
         let mut facts = healthy();
         facts.units.clear();
-        assert_eq!(kinds(&facts, &expected()), [(Kind::Service, Severity::Note)]);
+        assert_eq!(
+            kinds(&facts, &expected()),
+            [(Kind::Service, Severity::Note)]
+        );
     }
 }

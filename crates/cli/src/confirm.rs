@@ -8,7 +8,7 @@ use model::event::{Decision, Review};
 use model::stats::Verdict;
 
 use crate::exit;
-use crate::run_name;
+use crate::runs;
 use crate::screen;
 
 #[derive(Debug, Args)]
@@ -28,7 +28,7 @@ pub struct ConfirmArgs {
 }
 
 pub fn run(args: ConfirmArgs) -> miette::Result<ExitCode> {
-    let dir = run_name::find(&args.run)?;
+    let dir = runs::find(&runs::state_dir()?, &args.run)?;
     let decision = if args.reject {
         Decision::Rejected
     } else {

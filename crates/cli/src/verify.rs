@@ -8,7 +8,7 @@ use engine::{Check, Status, Verification};
 use miette::{IntoDiagnostic, WrapErr};
 
 use crate::exit;
-use crate::run_name;
+use crate::runs;
 use crate::screen::{Paint, Style};
 
 #[derive(Debug, Args)]
@@ -26,7 +26,7 @@ pub struct VerifyArgs {
 
 /// 0 where everything matches, 1 where something does not, 2 where it cannot be read.
 pub fn run(args: &VerifyArgs) -> miette::Result<ExitCode> {
-    let dir = run_name::find(&args.run)?;
+    let dir = runs::find(&runs::state_dir()?, &args.run)?;
     if let Some(signers) = &args.signers {
         std::fs::metadata(signers)
             .into_diagnostic()
@@ -94,7 +94,7 @@ pub struct SignArgs {
 
 /// Signs only what is whole: a run that does not match its journal stays unsigned.
 pub fn sign(args: SignArgs) -> miette::Result<ExitCode> {
-    let dir = run_name::find(&args.run)?;
+    let dir = runs::find(&runs::state_dir()?, &args.run)?;
     let key = engine::choose_key(args.key).into_diagnostic()?;
     let _ = std::fs::metadata(&key).into_diagnostic()?;
     let verification = engine::verify(&dir, None).into_diagnostic()?;

@@ -6,6 +6,7 @@
 
 mod agent;
 mod attempt;
+mod claim;
 mod deployment;
 mod documents;
 mod driver;
@@ -29,6 +30,7 @@ mod suite;
 mod tester;
 mod verify;
 
+pub use claim::{Claim, ClaimError, Holder};
 pub use documents::Written;
 pub use driver::{Ended, RunError, run};
 pub use journal::{Journal, JournalError, read as read_journal};
@@ -36,7 +38,7 @@ pub use observer::{Observer, ObserverError};
 pub use plan::{NotBuilt, Wish, plan};
 pub use recorder::{Progress, RecordError, Recorder, Sink};
 pub use review::{ReviewError, review};
-pub use run_dir::{RunDir, RunDirError};
+pub use run_dir::{ReplayError, RunDir, RunDirError};
 pub use settings::Settings;
 pub use signature::{SignError, choose_key, sign};
 pub use stack::{StackError, StackPatch};

@@ -6,6 +6,7 @@ use std::collections::BTreeMap;
 use crate::run_dir::{RunDir, RunDirError};
 
 pub const NAME: &str = "MANIFEST";
+const OUTPUT: &str = "output.log";
 pub const SIGNATURE: &str = "MANIFEST.sig";
 
 /// Writes it anew. A signature of the one before says nothing of this one.
@@ -20,10 +21,11 @@ pub fn write(dir: &RunDir) -> Result<(), RunDirError> {
     Ok(())
 }
 
-/// What a manifest must name.
+/// What a manifest must name: all but itself, and what a detached run's process
+/// still prints when everything is written.
 pub fn files(dir: &RunDir) -> Result<Vec<String>, RunDirError> {
     let mut files = dir.files()?;
-    files.retain(|path| path != NAME && path != SIGNATURE);
+    files.retain(|path| ![NAME, SIGNATURE, OUTPUT].contains(&path.as_str()));
     Ok(files)
 }
 

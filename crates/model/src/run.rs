@@ -241,7 +241,7 @@ impl Run {
     /// A plan may ask for a person's eyes; the run is parked until they have spoken.
     fn next_after_soak(&self) -> Action {
         let plan = self.plan.as_ref();
-        if !plan.is_some_and(|plan| plan.proof_mode == MANUAL_VERIFY) {
+        if plan.is_none_or(|plan| plan.proof_mode != MANUAL_VERIFY) {
             return Action::Complete;
         }
         match self.review.as_ref().map(|(_, review)| review.decision) {

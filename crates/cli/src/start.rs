@@ -94,10 +94,9 @@ pub fn run(args: StartArgs) -> miette::Result<ExitCode> {
         let plan = plan(&args, &project, &answers, &ground, stack.as_ref())?;
         if !args.json {
             let paint = screen::Paint::detect();
-            print!(
-                "{}",
-                screen::plan::render(&plan, &answers, project.settings(), paint)
-            );
+            let plan = screen::plan::render(&plan, &answers, project.settings(), paint);
+            // A detached run keeps what it prints.
+            print!("{}", engine::redact::text(&plan));
         }
         match decide(&args)? {
             Decision::Proceed => break (plan, stack, ground),

@@ -4,14 +4,15 @@
 use std::io::{BufRead, IsTerminal, Write};
 
 use miette::IntoDiagnostic;
-use model::config::{Choice, Config, CriteriaMode, Focus, ProofMode, UnknownChoice};
+use model::config::{Choice, Config, CriteriaMode, FULL_SUITE, ProofMode, UnknownChoice};
+use model::suite::Suite;
 
 /// The four words of `start`, as far as they were given.
 #[derive(Debug, Default, clap::Args)]
 pub struct Words {
     /// What is tested: ant-quic, or another project of the config
     pub project: Option<String>,
-    /// connectivity, nat-traversal, gossip, throughput or full-suite
+    /// connectivity, nat-traversal or another suite of the project, or full-suite
     pub focus: Option<String>,
     /// all-pass, threshold, improvement or custom
     pub criteria: Option<String>,
@@ -21,19 +22,20 @@ pub struct Words {
 
 pub struct Answers {
     pub project: String,
-    pub focus: Focus,
+    pub focus: String,
+    pub suites: Vec<Suite>,
     pub criteria: CriteriaMode,
     pub proof: ProofMode,
 }
 
 impl Answers {
     pub fn gather(words: &Words, config: &Config) -> miette::Result<Self> {
+        let project = project(words.project.as_deref(), config)?;
+        let (focus, suites) = focus(words.focus.as_deref(), config, &project)?;
         Ok(Self {
-            project: project(words.project.as_deref(), config)?,
-            focus: choice(
-                words.focus.as_deref(),
-                "What specific functionality are you testing?",
-            )?,
+            project,
+            focus,
+            suites,
             criteria: choice(words.criteria.as_deref(), "What result indicates success?")?,
             proof: choice(words.proof.as_deref(), "How should success be proven?")?,
         })
@@ -53,6 +55,35 @@ fn project(given: Option<&str>, config: &Config) -> miette::Result<String> {
         Some(_) => Ok(word),
         None => Err(UnknownChoice::new("project", &word, projects.into_iter()).into()),
     }
+}
+
+/// The suites that the project's module has, and all of them together.
+fn focus(
+    given: Option<&str>,
+    config: &Config,
+    project: &str,
+) -> miette::Result<(String, Vec<Suite>)> {
+    let (_, module) = config
+        .module_of(project)
+        .ok_or_else(|| miette::miette!("no module tests `{project}`"))?;
+    let word = match given {
+        Some(word) => word.to_owned(),
+        None => {
+            let suites = config.suites_of(module);
+            let mut list: Vec<(&str, &str)> = suites
+                .iter()
+                .map(|suite| (suite.name.as_str(), suite.does.as_str()))
+                .collect();
+            list.push((FULL_SUITE, "All tests in sequence"));
+            ask(
+                "focus",
+                "What specific functionality are you testing?",
+                &list,
+            )?
+        }
+    };
+    let suites = config.focus(module, &word)?;
+    Ok((word, suites))
 }
 
 fn choice<T: Choice>(given: Option<&str>, question: &str) -> miette::Result<T> {

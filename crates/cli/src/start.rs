@@ -114,7 +114,8 @@ fn plan(
 ) -> miette::Result<Plan> {
     let wish = Wish {
         project: answers.project.clone(),
-        focus: answers.focus,
+        focus: answers.focus.clone(),
+        suites: answers.suites.clone(),
         criteria: answers.criteria,
         proof: answers.proof,
         soak: args.soak.as_ref().map(|soak| soak.0.clone()),

@@ -4,17 +4,20 @@ use std::collections::BTreeSet;
 use std::time::Duration;
 
 use model::attempt::{Cell, Pair};
-use model::config::{Choice, Config, CriteriaMode, Focus, ProofMode};
+use model::config::{Choice, Config, CriteriaMode, ProofMode};
 use model::event::{Plan, PlanNode, StackSource};
 use model::inventory::{Fleet, Node};
 use model::nat::theory::{Category, category, predict};
 use model::stats::Criterion;
+use model::suite::{Driver, Suite};
 
 /// What the interview asks, answered.
 #[derive(Debug, Clone)]
 pub struct Wish {
     pub project: String,
-    pub focus: Focus,
+    /// As given, and the suites that it means.
+    pub focus: String,
+    pub suites: Vec<Suite>,
     pub criteria: CriteriaMode,
     pub proof: ProofMode,
     /// `None` leaves what the config says.
@@ -32,17 +35,18 @@ pub struct NotBuilt(String);
 pub fn plan(config: &Config, module: &str, fleet: &Fleet, wish: &Wish) -> Result<Plan, NotBuilt> {
     let tests = &config.tests.connectivity;
     let nodes: Vec<PlanNode> = fleet.nodes.iter().map(|n| plan_node(config, n)).collect();
-    let criteria = criteria(config, wish, &cells(&nodes, wish.focus))?;
+    let criteria = criteria(config, wish, &nodes)?;
     let soak = wish.soak.clone().unwrap_or_else(|| config.soak_durations());
     Ok(Plan {
         project: wish.project.clone(),
         module: module.to_owned(),
-        focus: word(wish.focus).into(),
+        focus: wish.focus.clone(),
         criteria_mode: word(wish.criteria).into(),
         proof_mode: word(wish.proof).into(),
         fleet: fleet.name.clone(),
         runs_on: wish.runs_on.clone(),
         nodes,
+        suites: wish.suites.clone(),
         criteria,
         budget: tests.budget,
         payload_bytes: tests.payload_bytes,
@@ -54,9 +58,9 @@ pub fn plan(config: &Config, module: &str, fleet: &Fleet, wish: &Wish) -> Result
     })
 }
 
-/// Every ordered pair of tested nodes that a focus asks about, each with its
-/// category and prediction by the labels of the plan.
-pub fn cells(nodes: &[PlanNode], focus: Focus) -> Vec<Cell> {
+/// Every ordered pair of tested nodes that a suite has attempts for, each with
+/// its category and prediction by the labels of the plan.
+pub fn cells(nodes: &[PlanNode], suite: &Suite) -> Vec<Cell> {
     let tested: Vec<&PlanNode> = nodes.iter().filter(|n| n.tested).collect();
     let pairs = tested
         .iter()
@@ -71,13 +75,12 @@ pub fn cells(nodes: &[PlanNode], focus: Focus) -> Vec<Cell> {
             category: category(from.nat, to.nat),
             predicted: predict(from.nat, to.nat),
         })
-        .filter(|cell| focus != Focus::NatTraversal || cell.category != Category::Direct)
+        .filter(|cell| match suite.driver {
+            Driver::Matrix => true,
+            Driver::NatTraversal => cell.category != Category::Direct,
+            Driver::Throughput | Driver::Steps(_) => false,
+        })
         .collect()
-}
-
-/// The focus that a plan was made with.
-pub fn focus_of(plan: &Plan) -> Focus {
-    Focus::parse(&plan.focus).unwrap_or(Focus::Connectivity)
 }
 
 fn plan_node(config: &Config, node: &Node) -> PlanNode {
@@ -91,14 +94,11 @@ fn plan_node(config: &Config, node: &Node) -> PlanNode {
     }
 }
 
-fn criteria(config: &Config, wish: &Wish, cells: &[Cell]) -> Result<Vec<Criterion>, NotBuilt> {
-    if !matches!(wish.focus, Focus::Connectivity | Focus::NatTraversal) {
-        return Err(not_built(
-            "focus",
-            word(wish.focus),
-            "connectivity and nat-traversal",
-        ));
-    }
+fn criteria(
+    config: &Config,
+    wish: &Wish,
+    nodes: &[PlanNode],
+) -> Result<Vec<Criterion>, NotBuilt> {
     if !matches!(
         wish.criteria,
         CriteriaMode::Threshold | CriteriaMode::AllPass
@@ -109,32 +109,57 @@ fn criteria(config: &Config, wish: &Wish, cells: &[Cell]) -> Result<Vec<Criterio
             "threshold and all-pass",
         ));
     }
-    let tests = &config.tests.connectivity;
+    let mut chosen = Vec::new();
+    for suite in &wish.suites {
+        chosen.extend(of_categories(config, suite, nodes));
+        chosen.extend(of_measures(suite));
+    }
+    if wish.criteria == CriteriaMode::AllPass {
+        for criterion in &mut chosen {
+            criterion.target = 100.0;
+        }
+    }
+    if chosen.is_empty() {
+        return Err(NotBuilt(format!(
+            "there is nothing to judge: no ordered pair of tested nodes belongs to {}",
+            wish.focus
+        )));
+    }
+    Ok(chosen)
+}
+
+/// The config's targets, of the categories that this suite has cells of.
+fn of_categories(config: &Config, suite: &Suite, nodes: &[PlanNode]) -> Vec<Criterion> {
+    let cells = cells(nodes, suite);
     let there: BTreeSet<String> = cells.iter().map(|cell| cell.category.to_string()).collect();
+    let tests = &config.tests.connectivity;
     let targets = tests
         .success_criteria
         .named()
         .into_iter()
         .zip(tests.margins.named());
-    let chosen: Vec<Criterion> = targets
+    targets
         .filter(|((name, _), _)| there.contains(*name))
         .map(|((name, target), (_, margin))| Criterion {
+            suite: suite.name.clone(),
             name: name.to_owned(),
-            target: if wish.criteria == CriteriaMode::AllPass {
-                100.0
-            } else {
-                target
-            },
+            target,
             margin,
         })
-        .collect();
-    if chosen.is_empty() {
-        return Err(NotBuilt(format!(
-            "there is nothing to judge: no ordered pair of tested nodes belongs to {}",
-            word(wish.focus)
-        )));
-    }
-    Ok(chosen)
+        .collect()
+}
+
+/// Rates that come with a target of their own.
+fn of_measures(suite: &Suite) -> Vec<Criterion> {
+    let with_target = suite.measures.iter().filter_map(|measure| {
+        Some(Criterion {
+            suite: suite.name.clone(),
+            name: measure.name.clone(),
+            target: measure.target?,
+            margin: measure.margin?,
+        })
+    });
+    with_target.collect()
 }
 
 fn not_built(what: &str, given: &str, built: &str) -> NotBuilt {

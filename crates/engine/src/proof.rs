@@ -7,17 +7,15 @@ use model::attempt::{Attempt, Cell, Counted, Matrix, ObservedPath};
 use model::config::{Choice, ProofMode};
 use model::event::{Plan, PlanNode, StopCause};
 use model::judge;
+use model::measure::TELLING_AT_ONCE;
 use model::nat::describe;
 use model::proof::{Evidence, MatrixCell, NodeNatProof, Proof, ProofNode, SCHEMA, WanReport};
 use model::protocol::ClaimedPath;
 use model::run::Run;
 use model::stats::Verdict;
+use model::suite::Suite;
 
-use crate::plan::{cells, focus_of};
-
-/// With more attempts than these at once, they wait for the processor and their
-/// connect times say little of the network.
-const TELLING_AT_ONCE: u32 = 4;
+use crate::plan::cells;
 
 /// What is not in the journal.
 #[derive(Debug, Default)]
@@ -32,10 +30,9 @@ pub fn mode_of(plan: &Plan) -> ProofMode {
 
 pub fn build(run: &Run, plan: &Plan, collected: Collected, now: Timestamp) -> Proof {
     let (cycle, pass) = last_test(run);
-    let judged = run.judged_attempts(cycle, pass);
-    let judgement = judge::judge(plan, &judged);
+    let yielded = run.yielded(cycle, pass);
+    let judgement = judge::judge(plan, &yielded);
     let (verdict, summary) = verdict(run, judgement.verdict, judgement.summary);
-    let cells = cells(&plan.nodes, focus_of(plan));
     Proof {
         schema: SCHEMA,
         verdict,
@@ -50,11 +47,16 @@ pub fn build(run: &Run, plan: &Plan, collected: Collected, now: Timestamp) -> Pr
             run.state.to_string()
         },
         criteria: judgement.criteria,
-        matrix: cells
+        matrix: plan
+            .suites
             .iter()
-            .map(|cell| matrix_cell(run, cell, &judged, (cycle, pass)))
+            .flat_map(|suite| cells(&plan.nodes, suite).into_iter().map(move |c| (suite, c)))
+            .map(|(suite, cell)| {
+                matrix_cell(run, suite, &cell, &yielded.attempts, (cycle, pass))
+            })
             .collect(),
         attempts: run.attempts.clone(),
+        measured: run.measured.clone(),
         nodes: plan
             .nodes
             .iter()
@@ -74,8 +76,10 @@ fn last_test(run: &Run) -> (u32, u32) {
         .attempts
         .iter()
         .filter(|a| a.start.matrix == Matrix::Stack);
+    let measured = run.measured.iter().map(|m| (m.cycle, m.pass));
     tried
         .map(|a| (a.start.cycle, a.start.pass))
+        .chain(measured)
         .max()
         .unwrap_or((run.cycle, run.pass))
 }
@@ -92,11 +96,17 @@ fn verdict(run: &Run, judged: Verdict, summary: String) -> (Verdict, String) {
     }
 }
 
-fn matrix_cell(run: &Run, cell: &Cell, judged: &[&Attempt], test: (u32, u32)) -> MatrixCell {
+fn matrix_cell(
+    run: &Run,
+    suite: &Suite,
+    cell: &Cell,
+    judged: &[&Attempt],
+    test: (u32, u32),
+) -> MatrixCell {
     let attempts: Vec<&Attempt> = judged
         .iter()
         .copied()
-        .filter(|a| a.start.cell.pair == cell.pair)
+        .filter(|a| a.start.suite == suite.name && a.start.cell.pair == cell.pair)
         .collect();
     let first = attempts.first();
     let counted = |what| attempts.iter().filter(|a| a.verdict() == what).count() as u64;
@@ -107,6 +117,7 @@ fn matrix_cell(run: &Run, cell: &Cell, judged: &[&Attempt], test: (u32, u32)) ->
             && (a.start.cycle, a.start.pass) == test
     });
     MatrixCell {
+        suite: suite.name.clone(),
         pair: cell.pair.clone(),
         category: cell.category,
         predicted: cell.predicted,

@@ -4,11 +4,14 @@
 //! other crate depends on this one; this one depends on none of them.
 
 pub mod attempt;
+pub mod baseline;
 pub mod config;
 pub mod event;
+pub mod expr;
 pub mod flow;
 pub mod inventory;
 pub mod judge;
+pub mod measure;
 pub mod nat;
 pub mod path;
 pub mod payload;
@@ -18,3 +21,4 @@ pub mod protocol;
 pub mod registration;
 pub mod run;
 pub mod stats;
+pub mod suite;

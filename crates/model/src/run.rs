@@ -4,7 +4,7 @@
 //! or replayed; [`Run::next`] says what to do now. It checks a whole event before
 //! it changes anything.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use jiff::{SignedDuration, Timestamp};
 use schemars::JsonSchema;
@@ -13,8 +13,10 @@ use serde::{Deserialize, Serialize};
 use crate::attempt::{Attempt, AttemptStart, Matrix, Observed, Outcome};
 use crate::event::{Build, Deployed, Event, NatMeasured, NodeFacts, Plan, StopCause};
 use crate::inventory::NodeName;
+use crate::measure::{Measured, Yield};
 use crate::protocol::{AttemptId, ClaimedPath};
 use crate::stats::Verdict;
+use crate::suite::SuiteName;
 
 /// The states of the request, by its names.
 #[derive(
@@ -161,6 +163,9 @@ pub struct Run {
     pub nats: BTreeMap<NodeName, NatMeasured>,
     pub in_flight: BTreeMap<AttemptId, AttemptStart>,
     pub attempts: Vec<Attempt>,
+    pub measured: Vec<Measured>,
+    /// Suites of a TEST that need not be performed again.
+    pub suites_finished: BTreeSet<(u32, u32, SuiteName)>,
     pub findings: Vec<String>,
     pub verdicts: Vec<(u32, u32, Verdict)>,
 }
@@ -240,6 +245,15 @@ impl Run {
         found
     }
 
+    /// All that one TEST yielded, for its judge.
+    pub fn yielded(&self, cycle: u32, pass: u32) -> Yield<'_> {
+        let of_test = |m: &&Measured| (m.cycle, m.pass) == (cycle, pass);
+        Yield {
+            attempts: self.judged_attempts(cycle, pass),
+            measured: self.measured.iter().filter(of_test).collect(),
+        }
+    }
+
     pub fn last_verdict(&self) -> Option<Verdict> {
         self.verdicts.last().map(|(_, _, verdict)| *verdict)
     }
@@ -280,7 +294,10 @@ impl Run {
                 })
             }
             Event::Built(_) | Event::BuildFailed { .. } => self.only_in(State::BuildLocal, event),
-            Event::NatMeasured(_) | Event::Judged { .. } => self.only_in(State::Test, event),
+            Event::NatMeasured(_)
+            | Event::Judged { .. }
+            | Event::Measured(_)
+            | Event::SuiteFinished { .. } => self.only_in(State::Test, event),
             Event::AttemptStarted(start) => {
                 self.only_in(State::Test, event)?;
                 self.check_new_attempt(start)
@@ -384,6 +401,10 @@ impl Run {
                 self.attempts.push(attempt.as_ref().clone());
             }
             Event::AttemptInterrupted { id } => self.interrupt(id),
+            Event::Measured(measured) => self.measured.push(measured.as_ref().clone()),
+            Event::SuiteFinished { cycle, pass, suite } => {
+                self.suites_finished.insert((*cycle, *pass, suite.clone()));
+            }
             Event::Finding { detail } => self.findings.push(detail.clone()),
             Event::Judged {
                 cycle,
@@ -461,6 +482,8 @@ impl Event {
             Self::AttemptStarted(_) => "attempt_started",
             Self::AttemptFinished(_) => "attempt_finished",
             Self::AttemptInterrupted { .. } => "attempt_interrupted",
+            Self::Measured(_) => "measured",
+            Self::SuiteFinished { .. } => "suite_finished",
             Self::Finding { .. } => "finding",
             Self::Judged { .. } => "judged",
             Self::WaitBegan { .. } => "wait_began",

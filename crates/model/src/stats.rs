@@ -1,16 +1,34 @@
 //! Intervals, and a sequential test that decides as soon as the data do.
 
+pub mod compare;
+pub mod pooling;
+pub mod quantile;
+
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
-use statrs::distribution::{Beta, ContinuousCDF};
+use statrs::distribution::{Beta, Binomial, ContinuousCDF, DiscreteCDF};
+
+use crate::suite::SuiteName;
 
 /// Three values: not being able to tell is not a pass.
 #[derive(
-    Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema,
+    Debug,
+    Clone,
+    Copy,
+    Default,
+    PartialEq,
+    Eq,
+    PartialOrd,
+    Ord,
+    Hash,
+    Serialize,
+    Deserialize,
+    JsonSchema,
 )]
 #[serde(rename_all = "UPPERCASE")]
 pub enum Verdict {
     Pass,
+    #[default]
     Inconclusive,
     Fail,
 }
@@ -19,6 +37,11 @@ impl Verdict {
     /// Both together: FAIL dominates, then INCONCLUSIVE.
     pub fn and(self, other: Self) -> Self {
         self.max(other)
+    }
+
+    /// Either of them: PASS dominates, then INCONCLUSIVE.
+    pub fn or(self, other: Self) -> Self {
+        self.min(other)
     }
 }
 
@@ -41,6 +64,10 @@ pub const INFRASTRUCTURE_CAP: f64 = 0.05;
 /// A success rate that is asked for.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Criterion {
+    /// The suite whose attempts or measure it is about.
+    #[serde(default)]
+    pub suite: SuiteName,
+    /// A category of attempts, or a rate that the suite measures.
     pub name: String,
     /// Percent.
     pub target: f64,
@@ -124,12 +151,18 @@ pub fn interval(successes: u64, attempts: u64, confidence: f64) -> Option<[f64; 
     Some([100.0 * low, 100.0 * high])
 }
 
+/// P(X ≤ `count`) of `n` trials with probability `p` each.
+pub fn at_most_so_many(count: u64, n: u64, p: f64) -> f64 {
+    Binomial::new(p.clamp(0.0, 1.0), n).map_or(1.0, |b| b.cdf(count))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
 
     fn criterion(target: f64, margin: f64) -> Criterion {
         Criterion {
+            suite: SuiteName::default(),
             name: "c".into(),
             target,
             margin,

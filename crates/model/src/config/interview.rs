@@ -43,34 +43,6 @@ impl UnknownChoice {
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Focus {
-    Connectivity,
-    NatTraversal,
-    Gossip,
-    Throughput,
-    FullSuite,
-}
-
-impl Choice for Focus {
-    const WHAT: &'static str = "focus";
-    const ALL: &'static [(Self, &'static str, &'static str)] = &[
-        (
-            Self::Connectivity,
-            "connectivity",
-            "Connection matrix (direct, NAT, relay)",
-        ),
-        (
-            Self::NatTraversal,
-            "nat-traversal",
-            "NAT hole-punching across different NAT types",
-        ),
-        (Self::Gossip, "gossip", "Message broadcast and CRDT sync"),
-        (Self::Throughput, "throughput", "Data transfer performance"),
-        (Self::FullSuite, "full-suite", "All tests in sequence"),
-    ];
-}
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum CriteriaMode {
     AllPass,
     Threshold,

@@ -3,7 +3,7 @@
 mod interview;
 mod read;
 
-pub use interview::{Choice, CriteriaMode, Focus, ProofMode, UnknownChoice};
+pub use interview::{Choice, CriteriaMode, ProofMode, UnknownChoice};
 pub use read::{ConfigFile, node_by_any_name, read};
 
 use std::collections::BTreeMap;
@@ -12,6 +12,10 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use crate::inventory::Node;
+use crate::suite::{Suite, SuiteConfig, SuiteName, built_in};
+
+/// The focus that means all of a module's suites.
+pub const FULL_SUITE: &str = "full-suite";
 
 /// With every default filled in.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -24,6 +28,12 @@ pub struct Config {
     /// Where runs are kept.
     pub state_dir: Option<String>,
     pub modules: BTreeMap<String, Module>,
+    /// Suites whose steps the tester performs, by name.
+    #[serde(default)]
+    pub suites: BTreeMap<String, SuiteConfig>,
+    /// Words for several suites at once.
+    #[serde(default)]
+    pub focuses: BTreeMap<String, Vec<String>>,
     pub build: BuildConfig,
     pub deploy: DeployConfig,
     pub bootstrap: Option<BootstrapConfig>,
@@ -193,6 +203,56 @@ impl Config {
             .iter()
             .map(|(name, module)| module.project.as_deref().unwrap_or(name))
             .collect()
+    }
+
+    /// A suite by name: one that the engine drives, or one of this config.
+    pub fn suite(&self, name: &str) -> Option<Suite> {
+        let built_in = built_in()
+            .into_iter()
+            .find(|suite| *suite.name.as_str() == *name);
+        built_in.or_else(|| self.suites.get(name).map(|suite| suite.named(name)))
+    }
+
+    /// What a module's tests are, of those that exist.
+    pub fn suites_of(&self, module: &Module) -> Vec<Suite> {
+        if module.tests.is_empty() {
+            return built_in();
+        }
+        module
+            .tests
+            .iter()
+            .filter_map(|name| self.suite(name))
+            .collect()
+    }
+
+    /// The suites that a focus means for a module: the one of that name, those
+    /// that `focuses` lists under it, or with `full-suite` all.
+    ///
+    /// # Errors
+    /// The module has none of that name.
+    pub fn focus(&self, module: &Module, word: &str) -> Result<Vec<Suite>, UnknownChoice> {
+        let all = self.suites_of(module);
+        let group = self.focuses.get(word);
+        let is_meant = |suite: &SuiteName| {
+            word == FULL_SUITE
+                || suite.as_str() == word
+                || group.is_some_and(|group| group.iter().any(|name| name == suite.as_str()))
+        };
+        let meant: Vec<Suite> = all
+            .iter()
+            .filter(|suite| is_meant(&suite.name))
+            .cloned()
+            .collect();
+        if meant.is_empty() {
+            let groups = self.focuses.iter().filter_map(|(word, group)| {
+                let has = |name: &String| all.iter().any(|suite| suite.name.as_str() == *name);
+                group.iter().any(has).then_some(word.as_str())
+            });
+            let known: Vec<&str> = all.iter().map(|suite| suite.name.as_str()).collect();
+            let known = known.into_iter().chain(groups).chain([FULL_SUITE]);
+            return Err(UnknownChoice::new("focus", word, known));
+        }
+        Ok(meant)
     }
 
     /// WAIT_1HR and WAIT_6HR, where they are on.

@@ -301,6 +301,8 @@ mod shape {
         fleet: String,
         state_dir: String,
         modules: BTreeMap<String, Module>,
+        suites: BTreeMap<String, crate::suite::SuiteConfig>,
+        focuses: BTreeMap<String, Vec<String>>,
         build: Build,
         deploy: Deploy,
         bootstrap: Bootstrap,

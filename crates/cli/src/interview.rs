@@ -18,6 +18,12 @@ pub struct Words {
     pub criteria: Option<String>,
     /// logs, metrics, manual-verify or all-evidence
     pub proof: Option<String>,
+    /// What has to hold, with the criteria custom: 'nat_traversed >= 80 and p95(connect_ms) <= 400'
+    #[arg(long, value_name = "EXPRESSION", conflicts_with = "against")]
+    pub criteria_expr: Option<String>,
+    /// The run to improve on, with the criteria improvement; by default the newest that fits
+    #[arg(long, value_name = "RUN")]
+    pub against: Option<String>,
 }
 
 pub struct Answers {
@@ -25,6 +31,8 @@ pub struct Answers {
     pub focus: String,
     pub suites: Vec<Suite>,
     pub criteria: CriteriaMode,
+    /// For `custom`.
+    pub expression: Option<String>,
     pub proof: ProofMode,
 }
 
@@ -32,11 +40,14 @@ impl Answers {
     pub fn gather(words: &Words, config: &Config) -> miette::Result<Self> {
         let project = project(words.project.as_deref(), config)?;
         let (focus, suites) = focus(words.focus.as_deref(), config, &project)?;
+        let given = words.criteria.as_deref().or(of_flags(words));
+        let criteria = choice(given, "What result indicates success?")?;
         Ok(Self {
             project,
             focus,
             suites,
-            criteria: choice(words.criteria.as_deref(), "What result indicates success?")?,
+            expression: expression(words, config, criteria)?,
+            criteria,
             proof: choice(words.proof.as_deref(), "How should success be proven?")?,
         })
     }
@@ -84,6 +95,46 @@ fn focus(
     };
     let suites = config.focus(module, &word)?;
     Ok((word, suites))
+}
+
+/// A flag that only one kind of criteria has names it.
+fn of_flags(words: &Words) -> Option<&'static str> {
+    let custom = words.criteria_expr.as_ref().map(|_| "custom");
+    custom.or(words.against.as_ref().map(|_| "improvement"))
+}
+
+/// From the command line, else from the config, else asked.
+fn expression(
+    words: &Words,
+    config: &Config,
+    criteria: CriteriaMode,
+) -> miette::Result<Option<String>> {
+    for (flag, given, wants) in [
+        ("--criteria-expr", &words.criteria_expr, CriteriaMode::Custom),
+        ("--against", &words.against, CriteriaMode::Improvement),
+    ] {
+        if given.is_some() && criteria != wants {
+            miette::bail!(
+                help = "leave one of the two out",
+                "{flag} belongs to other criteria than those that are named"
+            );
+        }
+    }
+    if criteria != CriteriaMode::Custom {
+        return Ok(None);
+    }
+    let known = words.criteria_expr.clone();
+    if let Some(text) = known.or_else(|| config.criteria.custom.clone()) {
+        return Ok(Some(text));
+    }
+    if !std::io::stdin().is_terminal() {
+        miette::bail!(
+            help = "give --criteria-expr 'nat_traversed >= 80 and p95(connect_ms) <= 400', or criteria.custom in the config",
+            "which custom criteria? neither the command line nor the config says"
+        );
+    }
+    println!("What has to hold? Such as nat_traversed >= 80 and p95(connect_ms) <= 400");
+    read_line("criteria: ").map(Some)
 }
 
 fn choice<T: Choice>(given: Option<&str>, question: &str) -> miette::Result<T> {

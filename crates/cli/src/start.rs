@@ -8,7 +8,8 @@ use clap::Args;
 use engine::{Ended, RunDir, Settings, Sink, StackPatch, Wish};
 use jiff::Timestamp;
 use miette::{IntoDiagnostic, WrapErr};
-use model::config::{Config, parse_duration};
+use model::baseline::Baseline;
+use model::config::{Config, CriteriaMode, parse_duration};
 use model::event::{Plan, StopCause};
 use model::inventory::Fleet;
 use model::stats::Verdict;
@@ -117,6 +118,8 @@ fn plan(
         focus: answers.focus.clone(),
         suites: answers.suites.clone(),
         criteria: answers.criteria,
+        expression: answers.expression.clone(),
+        baseline: baseline(args, project, answers, ground)?,
         proof: answers.proof,
         soak: args.soak.as_ref().map(|soak| soak.0.clone()),
         runs_on: ground.describe(),
@@ -129,7 +132,30 @@ fn plan(
     let module = config
         .module_of(&answers.project)
         .map_or("", |(name, _)| name);
-    engine::plan(config, module, ground.inventory(), &wish).into_diagnostic()
+    Ok(engine::plan(config, module, ground.inventory(), &wish)?)
+}
+
+fn baseline(
+    args: &StartArgs,
+    project: &Project,
+    answers: &Answers,
+    ground: &Ground,
+) -> miette::Result<Option<Baseline>> {
+    if answers.criteria != CriteriaMode::Improvement {
+        return Ok(None);
+    }
+    let improvement = project.settings().criteria.improvement;
+    let ask = engine::Ask {
+        dir: project.state_dir().join(&answers.project),
+        project: &answers.project,
+        focus: &answers.focus,
+        fleet: &ground.inventory().name,
+        suites: &answers.suites,
+        against: args.words.against.as_deref(),
+        margin: improvement.margin,
+        tolerance: improvement.tolerance,
+    };
+    Ok(Some(engine::baseline(&ask)?))
 }
 
 fn settings(

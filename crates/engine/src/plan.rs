@@ -3,13 +3,16 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
-use model::attempt::{Cell, Pair};
+use model::attempt::Cell;
+use model::baseline::Baseline;
+use model::cells::cells;
 use model::config::{Choice, Config, CriteriaMode, ProofMode};
 use model::event::{Plan, PlanNode, StackSource};
 use model::inventory::{Fleet, Node};
-use model::nat::theory::{Category, category, predict};
+use model::expr::{Expr, ExprError};
+use model::nat::theory::Category;
 use model::stats::Criterion;
-use model::suite::{Driver, Suite};
+use model::suite::{Suite, SuiteName};
 
 /// What the interview asks, answered.
 #[derive(Debug, Clone)]
@@ -19,6 +22,10 @@ pub struct Wish {
     pub focus: String,
     pub suites: Vec<Suite>,
     pub criteria: CriteriaMode,
+    /// For `custom`: what has to hold.
+    pub expression: Option<String>,
+    /// For `improvement`: what the earlier run had.
+    pub baseline: Option<Baseline>,
     pub proof: ProofMode,
     /// `None` leaves what the config says.
     pub soak: Option<Vec<Duration>>,
@@ -26,16 +33,40 @@ pub struct Wish {
     pub stack: Option<StackSource>,
 }
 
-#[derive(Debug, thiserror::Error)]
-#[error("{0}")]
-pub struct NotBuilt(String);
+#[derive(Debug, thiserror::Error, miette::Diagnostic)]
+pub enum PlanError {
+    #[error("there is nothing to judge: no ordered pair of tested nodes belongs to {focus}")]
+    NothingToJudge { focus: String },
+    #[error("the criteria `{mode}` need {what}")]
+    Missing {
+        mode: &'static str,
+        what: &'static str,
+    },
+    #[error(transparent)]
+    #[diagnostic(transparent)]
+    Expression(#[from] ExprError),
+    #[error("`{measure}` cannot be judged: no ordered pair of tested nodes has this category in {suite}")]
+    NoCells { measure: String, suite: SuiteName },
+}
 
 /// # Errors
 /// The wish needs something that does not exist yet, or nothing would be judged.
-pub fn plan(config: &Config, module: &str, fleet: &Fleet, wish: &Wish) -> Result<Plan, NotBuilt> {
+pub fn plan(config: &Config, module: &str, fleet: &Fleet, wish: &Wish) -> Result<Plan, PlanError> {
     let tests = &config.tests.connectivity;
-    let nodes: Vec<PlanNode> = fleet.nodes.iter().map(|n| plan_node(config, n)).collect();
-    let criteria = criteria(config, wish, &nodes)?;
+    let nodes: Vec<PlanNode> = fleet
+        .nodes
+        .iter()
+        .map(|n| plan_node(config, fleet, n))
+        .collect();
+    let criteria = match wish.criteria {
+        CriteriaMode::Threshold | CriteriaMode::AllPass => targets(config, wish, &nodes)?,
+        CriteriaMode::Improvement | CriteriaMode::Custom => Vec::new(),
+    };
+    let expressions = expressions(wish, &nodes)?;
+    if wish.criteria == CriteriaMode::Improvement && wish.baseline.is_none() {
+        let what = "an earlier run to compare with";
+        return Err(PlanError::Missing { mode: "improvement", what });
+    }
     let soak = wish.soak.clone().unwrap_or_else(|| config.soak_durations());
     Ok(Plan {
         project: wish.project.clone(),
@@ -48,6 +79,8 @@ pub fn plan(config: &Config, module: &str, fleet: &Fleet, wish: &Wish) -> Result
         nodes,
         suites: wish.suites.clone(),
         criteria,
+        expressions,
+        baseline: wish.baseline.clone(),
         budget: tests.budget,
         payload_bytes: tests.payload_bytes,
         timeout_ms: tests.timeout_seconds.saturating_mul(1000),
@@ -58,57 +91,23 @@ pub fn plan(config: &Config, module: &str, fleet: &Fleet, wish: &Wish) -> Result
     })
 }
 
-/// Every ordered pair of tested nodes that a suite has attempts for, each with
-/// its category and prediction by the labels of the plan.
-pub fn cells(nodes: &[PlanNode], suite: &Suite) -> Vec<Cell> {
-    let tested: Vec<&PlanNode> = nodes.iter().filter(|n| n.tested).collect();
-    let pairs = tested
-        .iter()
-        .flat_map(|from| tested.iter().map(move |to| (*from, *to)));
-    pairs
-        .filter(|(from, to)| from.name != to.name)
-        .map(|(from, to)| Cell {
-            pair: Pair {
-                from: from.name.clone(),
-                to: to.name.clone(),
-            },
-            category: category(from.nat, to.nat),
-            predicted: predict(from.nat, to.nat),
-        })
-        .filter(|cell| match suite.driver {
-            Driver::Matrix => true,
-            Driver::NatTraversal => cell.category != Category::Direct,
-            Driver::Throughput | Driver::Steps(_) => false,
-        })
-        .collect()
-}
-
-fn plan_node(config: &Config, node: &Node) -> PlanNode {
+fn plan_node(config: &Config, fleet: &Fleet, node: &Node) -> PlanNode {
     PlanNode {
         name: node.name.clone(),
         role: word_of_role(node),
         region: node.region.clone(),
+        place: fleet.regions.get(&node.region).copied(),
         tested: node.is_tested() && config.deploy.nodes.contains(node),
         nat: node.nat.as_ref().map(|nat| nat.spec.behaviour),
         expected_success: node.nat.as_ref().and_then(|nat| nat.expected_success),
     }
 }
 
-fn criteria(
+fn targets(
     config: &Config,
     wish: &Wish,
     nodes: &[PlanNode],
-) -> Result<Vec<Criterion>, NotBuilt> {
-    if !matches!(
-        wish.criteria,
-        CriteriaMode::Threshold | CriteriaMode::AllPass
-    ) {
-        return Err(not_built(
-            "criteria",
-            word(wish.criteria),
-            "threshold and all-pass",
-        ));
-    }
+) -> Result<Vec<Criterion>, PlanError> {
     let mut chosen = Vec::new();
     for suite in &wish.suites {
         chosen.extend(of_categories(config, suite, nodes));
@@ -120,12 +119,36 @@ fn criteria(
         }
     }
     if chosen.is_empty() {
-        return Err(NotBuilt(format!(
-            "there is nothing to judge: no ordered pair of tested nodes belongs to {}",
-            wish.focus
-        )));
+        let focus = wish.focus.clone();
+        return Err(PlanError::NothingToJudge { focus });
     }
     Ok(chosen)
+}
+
+/// The user's own criteria, every word of which must be measured on this fleet.
+fn expressions(wish: &Wish, nodes: &[PlanNode]) -> Result<Vec<String>, PlanError> {
+    if wish.criteria != CriteriaMode::Custom {
+        return Ok(Vec::new());
+    }
+    let what = "an expression";
+    let text = wish.expression.clone();
+    let text = text.ok_or(PlanError::Missing { mode: "custom", what })?;
+    let expr = Expr::read(&text, &wish.suites)?;
+    for comparison in expr.comparisons() {
+        let suite = wish.suites.iter().find(|s| s.name == comparison.suite);
+        let cells = suite.map_or_else(Vec::new, |suite| cells(nodes, suite));
+        let is_category = Category::ALL
+            .iter()
+            .any(|category| category.to_string() == comparison.measure);
+        let has = |cell: &Cell| cell.category.to_string() == comparison.measure;
+        if is_category && !cells.iter().any(has) {
+            return Err(PlanError::NoCells {
+                measure: comparison.measure.clone(),
+                suite: comparison.suite.clone(),
+            });
+        }
+    }
+    Ok(vec![text])
 }
 
 /// The config's targets, of the categories that this suite has cells of.
@@ -160,10 +183,6 @@ fn of_measures(suite: &Suite) -> Vec<Criterion> {
         })
     });
     with_target.collect()
-}
-
-fn not_built(what: &str, given: &str, built: &str) -> NotBuilt {
-    NotBuilt(format!("{what} `{given}` is not built yet; {built} are"))
 }
 
 fn word<T: Choice + PartialEq>(choice: T) -> &'static str {

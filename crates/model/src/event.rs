@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::attempt::{Attempt, AttemptStart};
 use crate::baseline::Baseline;
-use crate::inventory::NodeName;
+use crate::inventory::{NodeName, Place};
 use crate::measure::Measured;
 use crate::nat::{Behaviour, Certificate};
 use crate::protocol::AttemptId;
@@ -144,6 +144,9 @@ pub struct PlanNode {
     pub name: NodeName,
     pub role: String,
     pub region: String,
+    /// Where the region lies, if the inventory says so.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub place: Option<Place>,
     pub tested: bool,
     /// The NAT it is labelled with; `None` is public.
     pub nat: Option<Behaviour>,

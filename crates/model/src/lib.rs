@@ -5,6 +5,7 @@
 
 pub mod attempt;
 pub mod baseline;
+pub mod cells;
 pub mod config;
 pub mod event;
 pub mod expr;

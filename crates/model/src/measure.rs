@@ -191,6 +191,10 @@ impl std::fmt::Display for Place {
 }
 
 impl<'a> Yield<'a> {
+    pub fn is_empty(&self) -> bool {
+        self.attempts.is_empty() && self.measured.is_empty()
+    }
+
     /// The trials of a rate in the order in which they were taken, each with its
     /// place. Of a matrix's category, they are its attempts.
     pub fn trials(&self, suite: &SuiteName, measure: &str) -> Vec<(Place, Trial)> {

@@ -2,18 +2,22 @@
 //!
 //! `docs/proof.schema.json` is generated from these types.
 
+mod build;
+
+pub use build::{Collected, build, last_test, mode_of};
+
 use std::collections::BTreeMap;
 
 use jiff::Timestamp;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::attempt::{Attempt, ObservedPath, Pair};
+use crate::attempt::{Attempt, Matrix, ObservedPath, Pair};
 use crate::event::{Build, Plan};
 use crate::inventory::NodeName;
 use crate::nat::theory::{Category, Prediction};
 use crate::protocol::ClaimedPath;
-use crate::measure::{Measured, Unit};
+use crate::measure::{Measured, Unit, Yield};
 use crate::stats::Verdict;
 use crate::suite::SuiteName;
 
@@ -45,6 +49,28 @@ pub struct Proof {
     pub builds: Vec<Build>,
     pub wan: Option<WanReport>,
     pub evidence: Evidence,
+}
+
+impl Proof {
+    /// What the last TEST yielded: what the verdict is about.
+    pub fn last_yield(&self) -> Yield<'_> {
+        let stack = self
+            .attempts
+            .iter()
+            .filter(|a| a.start.matrix == Matrix::Stack);
+        let of_attempts = stack.clone().map(|a| (a.start.cycle, a.start.pass));
+        let of_measures = self.measured.iter().map(|m| (m.cycle, m.pass));
+        let last = of_attempts.chain(of_measures).max().unwrap_or_default();
+        let mut attempts: Vec<&Attempt> = stack
+            .filter(|a| (a.start.cycle, a.start.pass) == last)
+            .collect();
+        attempts.sort_by_key(|a| a.start.position);
+        let measured = self.measured.iter();
+        Yield {
+            attempts,
+            measured: measured.filter(|m| (m.cycle, m.pass) == last).collect(),
+        }
+    }
 }
 
 /// One criterion, judged over what the last TEST yielded.

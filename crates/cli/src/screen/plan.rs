@@ -17,6 +17,13 @@ pub fn render(plan: &Plan, config: &Config, paint: Paint) -> String {
         .criteria
         .iter()
         .map(|c| format!("{} {}% (margin {})", c.name, c.target, c.margin))
+        .chain(plan.expressions.iter().cloned())
+        .chain(plan.baseline.iter().map(|baseline| {
+            format!(
+                "better than run {} by more than {}",
+                baseline.run, baseline.margin
+            )
+        }))
         .collect();
     let _ = writeln!(out, "Project: {}", plan.project);
     let _ = writeln!(out, "Focus:   {}", plan.focus);

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use model::attempt::{Attempt, Cell, Matrix};
+use model::cells::cells;
 use model::event::{Event, Plan};
 use model::inventory::NodeName;
 use model::judge::{self, Want};
@@ -13,7 +14,6 @@ use model::suite::{Suite, SuiteName};
 
 use crate::attempt::Terms;
 use crate::live::Testers;
-use crate::plan::cells;
 use crate::recorder::{Progress, RecordError, Recorder};
 use crate::settings::Settings;
 use crate::suite::matrix::MatrixRun;

@@ -37,6 +37,7 @@ pub struct Config {
     pub build: BuildConfig,
     pub deploy: DeployConfig,
     pub bootstrap: Option<BootstrapConfig>,
+    pub criteria: CriteriaConfig,
     pub tests: TestsConfig,
     pub soak: SoakConfig,
 }
@@ -96,6 +97,24 @@ pub struct BootstrapConfig {
     /// `HOST:PORT`, by name, hostname or address.
     #[serde(default)]
     pub nodes: Vec<String>,
+}
+
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct CriteriaConfig {
+    /// What has to hold with the criteria `custom`; asked for where absent.
+    pub custom: Option<String>,
+    pub improvement: ImprovementConfig,
+}
+
+/// In percentage points of a rate, in percent of anything else.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ImprovementConfig {
+    /// Better is more than this.
+    pub margin: f64,
+    /// Worse is more than this.
+    pub tolerance: f64,
 }
 
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]

@@ -2,20 +2,19 @@
 
 use std::collections::BTreeMap;
 
+use crate::attempt::{Attempt, Cell, Counted, Matrix, ObservedPath};
+use crate::cells::cells;
+use crate::config::{Choice, ProofMode};
+use crate::event::{Plan, PlanNode, StopCause};
+use crate::judge;
+use crate::measure::TELLING_AT_ONCE;
+use crate::nat::describe;
+use crate::proof::{Evidence, MatrixCell, NodeNatProof, Proof, ProofNode, SCHEMA, WanReport};
+use crate::protocol::ClaimedPath;
+use crate::run::Run;
+use crate::stats::Verdict;
+use crate::suite::Suite;
 use jiff::Timestamp;
-use model::attempt::{Attempt, Cell, Counted, Matrix, ObservedPath};
-use model::config::{Choice, ProofMode};
-use model::event::{Plan, PlanNode, StopCause};
-use model::judge;
-use model::measure::TELLING_AT_ONCE;
-use model::nat::describe;
-use model::proof::{Evidence, MatrixCell, NodeNatProof, Proof, ProofNode, SCHEMA, WanReport};
-use model::protocol::ClaimedPath;
-use model::run::Run;
-use model::stats::Verdict;
-use model::suite::Suite;
-
-use crate::plan::cells;
 
 /// What is not in the journal.
 #[derive(Debug, Default)]
@@ -71,7 +70,7 @@ pub fn build(run: &Run, plan: &Plan, collected: Collected, now: Timestamp) -> Pr
 }
 
 /// The newest TEST that tried the stack.
-fn last_test(run: &Run) -> (u32, u32) {
+pub fn last_test(run: &Run) -> (u32, u32) {
     let tried = run
         .attempts
         .iter()

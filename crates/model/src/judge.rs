@@ -297,3 +297,6 @@ pub fn why(attempt: &Attempt) -> Option<String> {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -1,6 +1,8 @@
 //! Intervals, and a sequential test that decides as soon as the data do.
 
 pub mod compare;
+#[cfg(test)]
+mod coverage;
 pub mod pooling;
 pub mod quantile;
 
@@ -93,7 +95,9 @@ impl Criterion {
             self.target / 100.0,
             ((self.target - self.margin) / 100.0).max(0.0),
         );
-        let bound = ((1.0 - ERROR_RATE) / ERROR_RATE).ln();
+        // Wald's own bound, ln (1 − β)/α, lets errors come out a little above α
+        // (at target 100 and 58 attempts, 5.1%). This one never does (Ville).
+        let bound = (1.0 / ERROR_RATE).ln();
         let per_success = (good / bad).ln();
         let failure_ratio = if failures == 0 {
             0.0
@@ -171,7 +175,7 @@ mod tests {
 
     #[test]
     fn clean_attempts_that_decide() {
-        for (target, margin, clean) in [(99.0, 4.0, 72), (85.0, 10.0, 24), (100.0, 5.0, 58)] {
+        for (target, margin, clean) in [(99.0, 4.0, 73), (85.0, 10.0, 24), (100.0, 5.0, 59)] {
             let c = criterion(target, margin);
             assert_eq!(c.standing(clean, 0), Standing::Accepted, "{target}");
             assert_eq!(
@@ -191,12 +195,12 @@ mod tests {
 
     #[test]
     fn at_target_100_the_first_failure_fails() {
-        assert_eq!(criterion(100.0, 5.0).standing(57, 1), Standing::Refused);
+        assert_eq!(criterion(100.0, 5.0).standing(58, 1), Standing::Refused);
     }
 
     #[test]
     fn what_was_settled_stays_settled() {
-        let outcomes = std::iter::repeat_n(true, 58).chain(std::iter::repeat_n(false, 50));
+        let outcomes = std::iter::repeat_n(true, 59).chain(std::iter::repeat_n(false, 50));
         assert_eq!(criterion(100.0, 5.0).run(outcomes), Standing::Accepted);
     }
 
@@ -225,42 +229,5 @@ mod tests {
         assert_eq!(Pass.and(Inconclusive), Inconclusive);
         assert_eq!(Inconclusive.and(Fail), Fail);
         assert_eq!(Pass.and(Pass), Pass);
-    }
-
-    /// A deterministic generator is enough: the claim is about rates, not about it.
-    fn share_accepted(c: &Criterion, true_rate: f64) -> f64 {
-        let mut state = 0x9E37_79B9_7F4A_7C15u64;
-        let mut draw = move || {
-            state ^= state << 13;
-            state ^= state >> 7;
-            state ^= state << 17;
-            (state >> 11) as f64 / (1u64 << 53) as f64
-        };
-        let runs = 2000;
-        let accepted = (0..runs)
-            .filter(|_| {
-                c.run(std::iter::repeat_with(|| draw() < true_rate).take(5000))
-                    == Standing::Accepted
-            })
-            .count();
-        accepted as f64 / f64::from(runs)
-    }
-
-    #[test]
-    fn error_rates_are_kept_each_way() {
-        for c in [criterion(99.0, 4.0), criterion(85.0, 10.0)] {
-            let wrong_refusals = 1.0 - share_accepted(&c, c.target / 100.0);
-            let wrong_acceptances = share_accepted(&c, (c.target - c.margin) / 100.0);
-            assert!(
-                wrong_refusals <= 0.055,
-                "{} refuses {wrong_refusals}",
-                c.target
-            );
-            assert!(
-                wrong_acceptances <= 0.055,
-                "{} accepts {wrong_acceptances}",
-                c.target
-            );
-        }
     }
 }

@@ -58,7 +58,10 @@ fn measures(is: &str) -> anyhow::Result<String> {
 
 fn table(text: &mut String, suite: &Suite) -> anyhow::Result<()> {
     writeln!(text, "\n## `{}`\n\n{}.\n", suite.name, suite.does)?;
-    writeln!(text, "| measure | unit | better | how it is taken | what it cannot see |")?;
+    writeln!(
+        text,
+        "| measure | unit | better | how it is taken | what it cannot see |"
+    )?;
     writeln!(text, "|---|---|---|---|---|")?;
     for m in &suite.measures {
         writeln!(

@@ -110,7 +110,11 @@ fn expression(
     criteria: CriteriaMode,
 ) -> miette::Result<Option<String>> {
     for (flag, given, wants) in [
-        ("--criteria-expr", &words.criteria_expr, CriteriaMode::Custom),
+        (
+            "--criteria-expr",
+            &words.criteria_expr,
+            CriteriaMode::Custom,
+        ),
         ("--against", &words.against, CriteriaMode::Improvement),
     ] {
         if given.is_some() && criteria != wants {

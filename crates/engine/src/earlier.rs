@@ -8,8 +8,12 @@ use model::suite::Suite;
 
 #[derive(Debug, thiserror::Error, miette::Diagnostic)]
 pub enum EarlierError {
-    #[error("there is no earlier run of {project} with the focus {focus} on fleet {fleet} in `{dir}`")]
-    #[diagnostic(help("start it once with the criteria `threshold`, change what you want to improve, and start again; or name a run with --against RUN"))]
+    #[error(
+        "there is no earlier run of {project} with the focus {focus} on fleet {fleet} in `{dir}`"
+    )]
+    #[diagnostic(help(
+        "start it once with the criteria `threshold`, change what you want to improve, and start again; or name a run with --against RUN"
+    ))]
     None {
         project: String,
         focus: String,

@@ -8,8 +8,8 @@ use model::baseline::Baseline;
 use model::cells::cells;
 use model::config::{Choice, Config, CriteriaMode, ProofMode};
 use model::event::{Plan, PlanNode, StackSource};
-use model::inventory::{Fleet, Node};
 use model::expr::{Expr, ExprError};
+use model::inventory::{Fleet, Node};
 use model::nat::theory::Category;
 use model::stats::Criterion;
 use model::suite::{Suite, SuiteName};
@@ -45,7 +45,9 @@ pub enum PlanError {
     #[error(transparent)]
     #[diagnostic(transparent)]
     Expression(#[from] ExprError),
-    #[error("`{measure}` cannot be judged: no ordered pair of tested nodes has this category in {suite}")]
+    #[error(
+        "`{measure}` cannot be judged: no ordered pair of tested nodes has this category in {suite}"
+    )]
     NoCells { measure: String, suite: SuiteName },
 }
 
@@ -65,7 +67,10 @@ pub fn plan(config: &Config, module: &str, fleet: &Fleet, wish: &Wish) -> Result
     let expressions = expressions(wish, &nodes)?;
     if wish.criteria == CriteriaMode::Improvement && wish.baseline.is_none() {
         let what = "an earlier run to compare with";
-        return Err(PlanError::Missing { mode: "improvement", what });
+        return Err(PlanError::Missing {
+            mode: "improvement",
+            what,
+        });
     }
     let soak = wish.soak.clone().unwrap_or_else(|| config.soak_durations());
     Ok(Plan {
@@ -103,11 +108,7 @@ fn plan_node(config: &Config, fleet: &Fleet, node: &Node) -> PlanNode {
     }
 }
 
-fn targets(
-    config: &Config,
-    wish: &Wish,
-    nodes: &[PlanNode],
-) -> Result<Vec<Criterion>, PlanError> {
+fn targets(config: &Config, wish: &Wish, nodes: &[PlanNode]) -> Result<Vec<Criterion>, PlanError> {
     let mut chosen = Vec::new();
     for suite in &wish.suites {
         chosen.extend(of_categories(config, suite, nodes));
@@ -132,7 +133,10 @@ fn expressions(wish: &Wish, nodes: &[PlanNode]) -> Result<Vec<String>, PlanError
     }
     let what = "an expression";
     let text = wish.expression.clone();
-    let text = text.ok_or(PlanError::Missing { mode: "custom", what })?;
+    let text = text.ok_or(PlanError::Missing {
+        mode: "custom",
+        what,
+    })?;
     let expr = Expr::read(&text, &wish.suites)?;
     for comparison in expr.comparisons() {
         let suite = wish.suites.iter().find(|s| s.name == comparison.suite);

@@ -98,16 +98,18 @@ pub fn wants(plan: &Plan, yielded: &Yield<'_>, suite: &SuiteName) -> Vec<Want> {
         .filter_map(|text| Expr::read(text, &plan.suites).ok())
     {
         let open = expression::open(&expr, plan.budget, yielded);
-        wants.extend(open.into_iter().filter(|(c, _)| c.suite == *suite).map(
-            |(c, more)| Want {
-                measure: c.measure.clone(),
-                more,
-                had: match c.of {
-                    Of::Rate => yielded.trials(suite, &c.measure).len(),
-                    Of::Quantile(_) => yielded.samples(suite, &c.measure).len(),
-                },
-            },
-        ));
+        wants.extend(
+            open.into_iter()
+                .filter(|(c, _)| c.suite == *suite)
+                .map(|(c, more)| Want {
+                    measure: c.measure.clone(),
+                    more,
+                    had: match c.of {
+                        Of::Rate => yielded.trials(suite, &c.measure).len(),
+                        Of::Quantile(_) => yielded.samples(suite, &c.measure).len(),
+                    },
+                }),
+        );
     }
     // As many as the earlier run had, whatever comes: stopping when it looks good
     // would be no comparison.
@@ -221,7 +223,12 @@ fn uneven(trials: &[(Place, Trial)]) -> Vec<String> {
     let places: Vec<&&Place> = cells.keys().collect();
     let apart = pooling::apart(&counts).into_iter();
     apart
-        .map(|i| format!("{}: {} of {}", places[i], counts[i].successes, counts[i].trials))
+        .map(|i| {
+            format!(
+                "{}: {} of {}",
+                places[i], counts[i].successes, counts[i].trials
+            )
+        })
         .collect()
 }
 

@@ -268,9 +268,9 @@ fn place_of(attempt: &Attempt) -> Place {
 /// Numbers that every attempt of a matrix carries.
 fn of_attempt(attempt: &Attempt, measure: &str) -> Option<f64> {
     match measure {
-        "connect_ms" => attempt
-            .connect_ms
-            .filter(|_| attempt.at_once <= TELLING_AT_ONCE && attempt.verdict() == Counted::Success),
+        "connect_ms" => attempt.connect_ms.filter(|_| {
+            attempt.at_once <= TELLING_AT_ONCE && attempt.verdict() == Counted::Success
+        }),
         _ => None,
     }
 }

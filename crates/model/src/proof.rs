@@ -15,9 +15,9 @@ use serde::{Deserialize, Serialize};
 use crate::attempt::{Attempt, Matrix, ObservedPath, Pair};
 use crate::event::{Build, Plan};
 use crate::inventory::NodeName;
+use crate::measure::{Measured, Unit, Yield};
 use crate::nat::theory::{Category, Prediction};
 use crate::protocol::ClaimedPath;
-use crate::measure::{Measured, Unit, Yield};
 use crate::stats::Verdict;
 use crate::suite::SuiteName;
 

@@ -33,9 +33,9 @@ impl Rounds<'_> {
     async fn run(&self) -> Result<(), RecordError> {
         let testers = self.context.testers;
         let terms = self.context.terms(&testers.stack_coordinators);
-        let run =
-            self.context
-                .matrix(Matrix::Stack, &self.suite.name, &terms, &testers.stack);
+        let run = self
+            .context
+            .matrix(Matrix::Stack, &self.suite.name, &terms, &testers.stack);
         self.context
             .doing(&format!("{}: every pair once", self.suite.name));
         self.context.planned(Matrix::Stack, self.cells.len());
@@ -70,7 +70,14 @@ impl Rounds<'_> {
                 .collect();
             let left = (self.context.plan.budget as usize).saturating_sub(want.had);
             let wanted = usize::try_from(want.more).unwrap_or(usize::MAX).min(left);
-            round.extend(cells.into_iter().cycle().skip(want.had).take(wanted).cloned());
+            round.extend(
+                cells
+                    .into_iter()
+                    .cycle()
+                    .skip(want.had)
+                    .take(wanted)
+                    .cloned(),
+            );
         }
         interleave(round)
     }

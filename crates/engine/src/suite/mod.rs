@@ -16,7 +16,10 @@ use context::Context;
 /// with the first one that is not finished.
 pub async fn perform(context: &Context<'_>, suite: &Suite) -> Result<(), StepError> {
     let key = (context.cycle, context.pass, suite.name.clone());
-    if context.recorder.with(|run| run.suites_finished.contains(&key)) {
+    if context
+        .recorder
+        .with(|run| run.suites_finished.contains(&key))
+    {
         return Ok(());
     }
     match &suite.driver {

@@ -232,7 +232,9 @@ impl<'a> Session<'a> {
                     taken.values,
                     taken.detail,
                 )?,
-                Some(fault) => self.context.find(format!("{node}: {}: {fault}", step.step))?,
+                Some(fault) => self
+                    .context
+                    .find(format!("{node}: {}: {fault}", step.step))?,
             }
         }
         Ok(())

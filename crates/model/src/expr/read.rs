@@ -246,7 +246,10 @@ impl<'a> Reader<'a> {
         };
         if written != def.unit.to_string() {
             return Err(self.fault(
-                format!("`{}` is measured in {}, not in {written}", def.name, def.unit),
+                format!(
+                    "`{}` is measured in {}, not in {written}",
+                    def.name, def.unit
+                ),
                 "join comparisons with `and` or `or`, or leave the unit out",
             ));
         }
@@ -346,7 +349,10 @@ fn of(def: &MeasureDef, quantile: Option<f64>, span: &Range<usize>) -> Read<Of> 
         )),
         (Kind::Samples, None) => Err(fault(
             format!("`{}` is many numbers", def.name),
-            format!("say which of them counts: `p95({})` or `median({})`", def.name, def.name),
+            format!(
+                "say which of them counts: `p95({})` or `median({})`",
+                def.name, def.name
+            ),
         )),
     }
 }
@@ -424,21 +430,66 @@ mod tests {
     #[test]
     fn what_is_wrong_is_said_where_it_is() {
         for (text, column, message, help) in [
-            ("nat_traversd >= 80", 1, "there is no measure `nat_traversd`", "did you mean `nat_traversed`?"),
-            ("direct >= 99 and connect_ms <= 4", 18, "is many numbers", "`p95(connect_ms)`"),
+            (
+                "nat_traversd >= 80",
+                1,
+                "there is no measure `nat_traversd`",
+                "did you mean `nat_traversed`?",
+            ),
+            (
+                "direct >= 99 and connect_ms <= 4",
+                18,
+                "is many numbers",
+                "`p95(connect_ms)`",
+            ),
             ("p95(direct) >= 9", 5, "is a rate", "write `direct >= 80`"),
-            ("mean(connect_ms) <= 4", 1, "no function `mean`", "median(…)"),
-            ("p95(connect_ms) <= 400s", 23, "measured in ms, not in s", "leave the unit out"),
-            ("direct == 99", 8, "`==` where a comparison", "exactly equal"),
+            (
+                "mean(connect_ms) <= 4",
+                1,
+                "no function `mean`",
+                "median(…)",
+            ),
+            (
+                "p95(connect_ms) <= 400s",
+                23,
+                "measured in ms, not in s",
+                "leave the unit out",
+            ),
+            (
+                "direct == 99",
+                8,
+                "`==` where a comparison",
+                "exactly equal",
+            ),
             ("direct >= ", 11, "the end where a number", "such as 80"),
-            ("80 <= direct", 1, "`80` where a measure", "nat_traversed >= 80"),
-            ("direct >= 120", 11, "120 is not a percentage", "from 0 to 100"),
+            (
+                "80 <= direct",
+                1,
+                "`80` where a measure",
+                "nat_traversed >= 80",
+            ),
+            (
+                "direct >= 120",
+                11,
+                "120 is not a percentage",
+                "from 0 to 100",
+            ),
             ("direct >= 99 margin 0", 21, "leaves nothing", "above 0"),
             ("(direct >= 99", 1, "is not closed", "add a `)`"),
             ("direct >= 99)", 13, "closes nothing", "leave it out"),
-            ("direct >= 99 relay >= 9", 14, "measured in %, not in relay", "`and`"),
+            (
+                "direct >= 99 relay >= 9",
+                14,
+                "measured in %, not in relay",
+                "`and`",
+            ),
             ("", 1, "the end where a measure", "such as"),
-            ("direct >= 9.9.9", 11, "`9.9.9` where a number", "such as 80"),
+            (
+                "direct >= 9.9.9",
+                11,
+                "`9.9.9` where a number",
+                "such as 80",
+            ),
         ] {
             let error = parsed(text).unwrap_err();
             let starts = format!("criteria, column {column}: ");
@@ -453,7 +504,10 @@ mod tests {
     fn two_suites_with_one_name_must_be_told_apart() {
         let suites = built_in();
         let error = read("nat_traversed >= 80", &suites[..2]).unwrap_err();
-        assert!(error.help.contains("`nat-traversal.nat_traversed`"), "{error:?}");
+        assert!(
+            error.help.contains("`nat-traversal.nat_traversed`"),
+            "{error:?}"
+        );
         read("nat-traversal.nat_traversed >= 80", &suites[..2]).unwrap();
     }
 }

@@ -41,7 +41,8 @@ pub fn tokens(text: &str) -> Vec<Spanned> {
             '≥' => (Token::AtLeast, start + c.len_utf8()),
             '≤' => (Token::AtMost, start + c.len_utf8()),
             c if c.is_ascii_alphabetic() => {
-                let end = take_while(|c| c.is_ascii_alphanumeric() || matches!(c, '_' | '-' | '.' | '/'));
+                let end =
+                    take_while(|c| c.is_ascii_alphanumeric() || matches!(c, '_' | '-' | '.' | '/'));
                 (Token::Word(text[start..end].to_owned()), end)
             }
             c if c.is_ascii_digit() => {

@@ -120,7 +120,9 @@ fn turn_back(result: &mut CriterionResult, c: &Comparison) {
     result.successes = result.attempts - result.successes;
     result.target = c.bound;
     result.estimate = result.estimate.map(|percent| 100.0 - percent);
-    result.interval = result.interval.map(|[low, high]| [100.0 - high, 100.0 - low]);
+    result.interval = result
+        .interval
+        .map(|[low, high]| [100.0 - high, 100.0 - low]);
     match result.verdict {
         Verdict::Pass => result.reason = format!("proved below {}%", c.bound + c.margin),
         Verdict::Fail => result.reason = format!("refuted: above {}%", c.bound),
@@ -150,11 +152,17 @@ fn compare_quantile(c: &Comparison, q: f64, budget: u32, yielded: &Yield<'_>) ->
     let (verdict, reason) = match looks.decided {
         Some(Verdict::Pass) => (
             Verdict::Pass,
-            format!("proved with {confidence:.1}% confidence over {} samples", looks.seen),
+            format!(
+                "proved with {confidence:.1}% confidence over {} samples",
+                looks.seen
+            ),
         ),
         Some(_) => (
             Verdict::Fail,
-            format!("refuted with {confidence:.1}% confidence over {} samples", looks.seen),
+            format!(
+                "refuted with {confidence:.1}% confidence over {} samples",
+                looks.seen
+            ),
         ),
         None if values.is_empty() => (
             Verdict::Inconclusive,
@@ -183,7 +191,9 @@ fn compare_quantile(c: &Comparison, q: f64, budget: u32, yielded: &Yield<'_>) ->
             estimate: quantile(&values, q),
             interval: found.low.zip(found.high).map(|(low, high)| [low, high]),
             verdict,
-            reason: pooled.map_or(reason.clone(), |pooled| format!("{reason}; {quantity} {pooled}")),
+            reason: pooled.map_or(reason.clone(), |pooled| {
+                format!("{reason}; {quantity} {pooled}")
+            }),
             ..CriterionResult::default()
         },
         more,
@@ -309,4 +319,3 @@ fn pooled(samples: &[Sample]) -> Option<String> {
         )
     })
 }
-

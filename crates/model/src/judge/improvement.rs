@@ -71,9 +71,9 @@ fn rate(
             trials.len(),
             100.0 * INFRASTRUCTURE_CAP
         ),
-        Some([low, high]) => format!(
-            "{words}: the difference lies in [{low:+.1}, {high:+.1}] percentage points"
-        ),
+        Some([low, high]) => {
+            format!("{words}: the difference lies in [{low:+.1}, {high:+.1}] percentage points")
+        }
     };
     let old_rate = was.rate().unwrap_or_default();
     CriterionResult {

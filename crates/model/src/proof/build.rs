@@ -49,10 +49,12 @@ pub fn build(run: &Run, plan: &Plan, collected: Collected, now: Timestamp) -> Pr
         matrix: plan
             .suites
             .iter()
-            .flat_map(|suite| cells(&plan.nodes, suite).into_iter().map(move |c| (suite, c)))
-            .map(|(suite, cell)| {
-                matrix_cell(run, suite, &cell, &yielded.attempts, (cycle, pass))
+            .flat_map(|suite| {
+                cells(&plan.nodes, suite)
+                    .into_iter()
+                    .map(move |c| (suite, c))
             })
+            .map(|(suite, cell)| matrix_cell(run, suite, &cell, &yielded.attempts, (cycle, pass)))
             .collect(),
         attempts: run.attempts.clone(),
         measured: run.measured.clone(),

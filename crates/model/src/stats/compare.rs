@@ -222,7 +222,16 @@ mod tests {
     /// the smaller U at this value is significant, at one more it is not.
     #[test]
     fn mann_whitney_has_the_published_critical_values() {
-        for (n, m, critical) in [(3, 3, 0), (4, 4, 1), (5, 5, 4), (6, 6, 7), (8, 8, 15), (10, 10, 27), (5, 10, 11), (20, 20, 138)] {
+        for (n, m, critical) in [
+            (3, 3, 0),
+            (4, 4, 1),
+            (5, 5, 4),
+            (6, 6, 7),
+            (8, 8, 15),
+            (10, 10, 27),
+            (5, 10, 11),
+            (20, 20, 138),
+        ] {
             let counts = arrangements(n, m);
             let all: f64 = counts.iter().sum();
             let at_most = |u: usize| counts[..=u].iter().sum::<f64>() / all;
@@ -235,8 +244,14 @@ mod tests {
     fn lower_is_seen_as_lower_only() {
         let low: Vec<f64> = (0..10).map(f64::from).collect();
         let high: Vec<f64> = (0..10).map(|i| f64::from(i) + 100.5).collect();
-        let forth = [Stratum { new: low.clone(), old: high.clone() }];
-        let back = [Stratum { new: high, old: low }];
+        let forth = [Stratum {
+            new: low.clone(),
+            old: high.clone(),
+        }];
+        let back = [Stratum {
+            new: high,
+            old: low,
+        }];
         assert!(p_lower(&forth).unwrap() < 1e-4);
         assert!(p_lower(&back).unwrap() > 0.999);
         assert_eq!(p_lower(&[]), None);
@@ -246,11 +261,25 @@ mod tests {
     /// changed: pooled they would look like a change.
     #[test]
     fn another_mix_of_places_is_no_change() {
-        let near = |n: u32| (0..n).map(|i| 10.0 + f64::from(i * 7 % 10) / 10.0).collect::<Vec<_>>();
-        let far = |n: u32| (0..n).map(|i| 300.0 + f64::from(i * 7 % 10)).collect::<Vec<_>>();
+        let near = |n: u32| {
+            (0..n)
+                .map(|i| 10.0 + f64::from(i * 7 % 10) / 10.0)
+                .collect::<Vec<_>>()
+        };
+        let far = |n: u32| {
+            (0..n)
+                .map(|i| 300.0 + f64::from(i * 7 % 10))
+                .collect::<Vec<_>>()
+        };
         let strata = [
-            Stratum { new: near(30), old: near(10) },
-            Stratum { new: far(10), old: far(30) },
+            Stratum {
+                new: near(30),
+                old: near(10),
+            },
+            Stratum {
+                new: far(10),
+                old: far(30),
+            },
         ];
         let p = p_lower(&strata).unwrap();
         assert!((0.2..0.8).contains(&p), "{p}");
@@ -258,14 +287,20 @@ mod tests {
             new: [near(30), far(10)].concat(),
             old: [near(10), far(30)].concat(),
         }];
-        assert!(p_lower(&pooled).unwrap() < 0.001, "or this test shows nothing");
+        assert!(
+            p_lower(&pooled).unwrap() < 0.001,
+            "or this test shows nothing"
+        );
     }
 
     #[test]
     fn the_normal_form_agrees_with_the_exact_one() {
         let new: Vec<f64> = (0..21).map(|i| f64::from(i * 2)).collect();
         let old: Vec<f64> = (0..20).map(|i| f64::from(i * 2 + 7)).collect();
-        let exact = exact(&Stratum { new: new.clone(), old: old.clone() });
+        let exact = exact(&Stratum {
+            new: new.clone(),
+            old: old.clone(),
+        });
         let normal = p_lower(&[Stratum { new, old }]).unwrap();
         assert!((exact - normal).abs() < 0.003, "{exact} {normal}");
     }

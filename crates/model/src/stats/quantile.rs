@@ -18,7 +18,11 @@ pub struct QuantileBounds {
 pub fn bounds(samples: &[f64], q: f64, alpha: f64) -> QuantileBounds {
     let sorted = sorted(samples);
     let (low, high) = ranks(sorted.len() as u64, q, alpha);
-    let at = |rank: u64| sorted.get(usize::try_from(rank).ok()?.checked_sub(1)?).copied();
+    let at = |rank: u64| {
+        sorted
+            .get(usize::try_from(rank).ok()?.checked_sub(1)?)
+            .copied()
+    };
     QuantileBounds {
         low: low.and_then(at),
         high: high.and_then(at),
@@ -71,12 +75,22 @@ mod tests {
         assert_eq!(fewest_above(0.95, 0.05), 59);
         assert_eq!(fewest_above(0.90, 0.05), 29);
         assert_eq!(fewest_above(0.99, 0.05), 299);
-        for (n, low, high) in [(10, 2, 9), (20, 6, 15), (30, 10, 21), (50, 18, 33), (100, 40, 61)] {
+        for (n, low, high) in [
+            (10, 2, 9),
+            (20, 6, 15),
+            (30, 10, 21),
+            (50, 18, 33),
+            (100, 40, 61),
+        ] {
             assert_eq!(ranks(n, 0.5, 0.025), (Some(low), Some(high)), "n = {n}");
         }
         assert_eq!(ranks(58, 0.95, 0.05).1, None);
         assert_eq!(ranks(59, 0.95, 0.05).1, Some(59));
-        assert_eq!(ranks(5, 0.5, 0.025), (None, None), "five cannot bound a median");
+        assert_eq!(
+            ranks(5, 0.5, 0.025),
+            (None, None),
+            "five cannot bound a median"
+        );
     }
 
     #[test]

@@ -6,7 +6,9 @@
 pub mod attempt;
 pub mod baseline;
 pub mod cells;
+pub mod compare;
 pub mod config;
+pub mod diagnosis;
 pub mod event;
 pub mod expr;
 pub mod flow;
@@ -22,4 +24,5 @@ pub mod protocol;
 pub mod registration;
 pub mod run;
 pub mod stats;
+pub mod status;
 pub mod suite;

@@ -6,6 +6,7 @@
 
 mod agent;
 mod attempt;
+mod capture;
 mod claim;
 mod deployment;
 mod driver;
@@ -23,11 +24,12 @@ mod steps;
 mod suite;
 mod tester;
 
+pub use capture::{Capture, Keep};
 pub use claim::{Claim, ClaimError, Holder};
 pub use driver::{Ended, RunError, run};
 pub use earlier::{Ask, EarlierError, baseline};
 pub use journal::{Journal, JournalError, read as read_journal};
-pub use observer::{Observer, ObserverError};
+pub use observer::{Asked, HostCounters, Observer, ObserverError, Observers};
 pub use plan::{PlanError, Wish, plan};
 pub use recorder::{Progress, RecordError, Recorder, Sink};
 pub use run_dir::{ReplayError, RunDir, RunDirError};

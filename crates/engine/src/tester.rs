@@ -57,6 +57,7 @@ impl Tester {
             agent: self.agent().await?,
             bind: self.fresh_bind(),
             public: self.public,
+            outer: self.host.node.addresses.clone(),
         })
     }
 

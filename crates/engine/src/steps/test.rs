@@ -12,9 +12,10 @@ use model::suite::SuiteName;
 
 use super::{Stage, StepError};
 use crate::attempt::Terms;
+use crate::capture::Captures;
 use crate::deployment::PROBE_PORTS;
 use crate::live::Testers;
-use crate::recorder::Recorder;
+use crate::recorder::{RecordError, Recorder};
 use crate::settings::Settings;
 use crate::suite::{self, context::Context};
 use crate::tester::Tester;
@@ -35,15 +36,16 @@ pub async fn perform(stage: &mut Stage<'_>) -> Result<(), StepError> {
         super::setup::perform(stage).await?;
         super::deploy::perform(stage).await?;
     }
+    super::links::measure(stage).await?;
     let testers = stage.live.testers.as_ref();
     let testers =
         testers.ok_or_else(|| StepError::Infrastructure("nothing was deployed".into()))?;
     let plan = stage.recorder.with(|run| run.plan.clone());
     let plan = plan.ok_or_else(|| StepError::Infrastructure("the run has no plan".into()))?;
     let test = Test::new(stage.settings, stage.recorder, testers, &plan);
-    test.certify_nats().await?;
-    test.compare_reference_with_theory().await?;
-    test.perform_suites().await
+    let done = test.run().await;
+    test.finish_captures().await?;
+    done
 }
 
 struct Test<'a> {
@@ -67,6 +69,7 @@ impl<'a> Test<'a> {
             plan,
             cycle,
             pass,
+            captures: Captures::new(&settings.capture),
         };
         let mut cells: Vec<Cell> = Vec::new();
         for cell in plan.suites.iter().flat_map(|suite| context.cells(suite)) {
@@ -75,6 +78,21 @@ impl<'a> Test<'a> {
             }
         }
         Self { context, cells }
+    }
+
+    async fn run(&self) -> Result<(), StepError> {
+        self.certify_nats().await?;
+        self.compare_reference_with_theory().await?;
+        self.perform_suites().await
+    }
+
+    /// A capture that could not be had is no reason to stop.
+    async fn finish_captures(&self) -> Result<(), RecordError> {
+        for failed in self.context.captures.finish().await {
+            self.context
+                .find(format!("a capture is missing: {failed}"))?;
+        }
+        Ok(())
     }
 
     /// A box that is not what its label says ends the run: nothing that is

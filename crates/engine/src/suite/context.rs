@@ -2,7 +2,6 @@
 
 use std::collections::HashMap;
 use std::net::SocketAddr;
-use std::sync::Arc;
 use std::time::Duration;
 
 use model::attempt::{Attempt, Cell, Matrix};
@@ -13,6 +12,7 @@ use model::judge::{self, Want};
 use model::suite::{Suite, SuiteName};
 
 use crate::attempt::Terms;
+use crate::capture::Captures;
 use crate::live::Testers;
 use crate::recorder::{Progress, RecordError, Recorder};
 use crate::settings::Settings;
@@ -30,6 +30,7 @@ pub struct Context<'a> {
     pub plan: &'a Plan,
     pub cycle: u32,
     pub pass: u32,
+    pub captures: Captures,
 }
 
 impl<'a> Context<'a> {
@@ -89,7 +90,13 @@ impl<'a> Context<'a> {
             payload_bytes: self.plan.payload_bytes,
             rung_timeout: Duration::from_millis(self.plan.timeout_ms),
             exchange_timeout: EXCHANGE,
-            observer: self.settings.observer.as_ref().map(Arc::clone),
+            observers: self.settings.observers.clone(),
+            nats: self.recorder.with(|run| {
+                let measured = run.nats.iter();
+                measured
+                    .map(|(node, nat)| (node.clone(), nat.certificate.clone()))
+                    .collect()
+            }),
         }
     }
 
@@ -109,6 +116,7 @@ impl<'a> Context<'a> {
             recorder: self.recorder,
             terms,
             testers,
+            captures: &self.captures,
             limits: Limits {
                 total: limits.total,
                 per_node: limits.per_node,

@@ -32,6 +32,19 @@ pub fn build(run: &Run, plan: &Plan, collected: Collected, now: Timestamp) -> Pr
     let yielded = run.yielded(cycle, pass);
     let judgement = judge::judge(plan, &yielded);
     let (verdict, summary) = verdict(run, judgement.verdict, judgement.summary);
+    let cells = plan.suites.iter().flat_map(|suite| {
+        let cells = cells(&plan.nodes, suite).into_iter();
+        cells.map(move |cell| (suite, cell))
+    });
+    let mut matrix: Vec<MatrixCell> = cells
+        .map(|(suite, cell)| matrix_cell(run, suite, &cell, &yielded.attempts, (cycle, pass)))
+        .collect();
+    let late = collected.wan.filter(|wan| !wan.was_in_time());
+    if late.is_some() {
+        for cell in &mut matrix {
+            cell.connect_ms = None;
+        }
+    }
     Proof {
         schema: SCHEMA,
         verdict,
@@ -46,16 +59,7 @@ pub fn build(run: &Run, plan: &Plan, collected: Collected, now: Timestamp) -> Pr
             run.state.to_string()
         },
         criteria: judgement.criteria,
-        matrix: plan
-            .suites
-            .iter()
-            .flat_map(|suite| {
-                cells(&plan.nodes, suite)
-                    .into_iter()
-                    .map(move |c| (suite, c))
-            })
-            .map(|(suite, cell)| matrix_cell(run, suite, &cell, &yielded.attempts, (cycle, pass)))
-            .collect(),
+        matrix,
         attempts: run.attempts.clone(),
         measured: run.measured.clone(),
         nodes: plan
@@ -63,10 +67,11 @@ pub fn build(run: &Run, plan: &Plan, collected: Collected, now: Timestamp) -> Pr
             .iter()
             .map(|node| proof_node(run, plan, node))
             .collect(),
-        findings: findings(run),
+        findings: findings(run, late),
         plan: plan.clone(),
         builds: run.builds.clone(),
         wan: collected.wan,
+        links: run.links.clone(),
         evidence: collected.evidence,
     }
 }
@@ -189,10 +194,19 @@ fn nat_proof(run: &Run, node: &PlanNode) -> NodeNatProof {
 }
 
 /// Degraded nodes first: nobody may overlook that they are missing.
-fn findings(run: &Run) -> Vec<String> {
+fn findings(run: &Run, late: Option<WanReport>) -> Vec<String> {
+    let late = late.map(|wan| {
+        format!(
+            "connect times are not judged: the emulated internet was late, p99 {:.1} ms",
+            wan.lateness_p99_ms
+        )
+    });
     let degraded = run
         .degraded
         .iter()
         .map(|(node, reason)| format!("{node} took no part: {reason}"));
-    degraded.chain(run.findings.iter().cloned()).collect()
+    degraded
+        .chain(run.findings.iter().cloned())
+        .chain(late)
+        .collect()
 }

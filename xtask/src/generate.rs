@@ -1,23 +1,34 @@
 //! Files that are made from the code and kept in the repository.
 
+use std::fmt::Write as _;
+
 use anyhow::{Context as _, bail};
+use model::config::ConfigFile;
+use model::suite::{Suite, built_in};
 
 use crate::shell;
 
-const SCHEMA: &str = "docs/proof.schema.json";
+/// A file, and what is to be in it. What it has now comes in: some are made in part.
+type Maker = fn(&str) -> anyhow::Result<String>;
+
+const FILES: [(&str, Maker); 2] = [
+    ("docs/proof.schema.json", |_| schema()),
+    ("docs/measures.md", measures),
+];
 
 /// Writes every generated file; with `check`, fails where one differs.
 pub fn run(check: bool) -> anyhow::Result<()> {
-    let path = shell::workspace().join(SCHEMA);
-    let wanted = schema()?;
-    if !check {
-        std::fs::write(&path, wanted).with_context(|| format!("cannot write `{SCHEMA}`"))?;
-        eprintln!("gen: wrote {SCHEMA}");
-        return Ok(());
-    }
-    let is = std::fs::read_to_string(&path).unwrap_or_default();
-    if is != wanted {
-        bail!("`{SCHEMA}` is out of date: run `cargo xtask gen`");
+    for (file, make) in FILES {
+        let path = shell::workspace().join(file);
+        let is = std::fs::read_to_string(&path).unwrap_or_default();
+        let wanted = make(&is)?;
+        if check && is != wanted {
+            bail!("`{file}` is out of date: run `cargo xtask gen`");
+        }
+        if !check {
+            std::fs::write(&path, wanted).with_context(|| format!("cannot write `{file}`"))?;
+            eprintln!("gen: wrote {file}");
+        }
     }
     Ok(())
 }
@@ -26,4 +37,38 @@ fn schema() -> anyhow::Result<String> {
     let schema = schemars::schema_for!(model::proof::Proof);
     let text = serde_json::to_string_pretty(&schema).context("cannot write the schema as JSON")?;
     Ok(text + "\n")
+}
+
+/// What follows this line is made from the suites' definitions.
+const FROM_HERE: &str = "<!-- From here on: `cargo xtask gen` -->";
+
+fn measures(is: &str) -> anyhow::Result<String> {
+    let (by_hand, _) = is
+        .split_once(FROM_HERE)
+        .with_context(|| format!("docs/measures.md has no line `{FROM_HERE}`"))?;
+    let mut text = format!("{by_hand}{FROM_HERE}\n");
+    let defaults = ConfigFile::defaults().map_err(|e| anyhow::anyhow!("{e}"))?;
+    let declared = defaults.config.suites.iter();
+    let declared = declared.map(|(name, suite)| suite.named(name));
+    for suite in built_in().into_iter().chain(declared) {
+        table(&mut text, &suite)?;
+    }
+    Ok(text)
+}
+
+fn table(text: &mut String, suite: &Suite) -> anyhow::Result<()> {
+    writeln!(text, "\n## `{}`\n\n{}.\n", suite.name, suite.does)?;
+    writeln!(
+        text,
+        "| measure | unit | better | how it is taken | what it cannot see |"
+    )?;
+    writeln!(text, "|---|---|---|---|---|")?;
+    for m in &suite.measures {
+        writeln!(
+            text,
+            "| `{}` | {} | {} | {} | {} |",
+            m.name, m.unit, m.better, m.how, m.blind
+        )?;
+    }
+    Ok(())
 }

@@ -98,6 +98,10 @@ impl<A> Attempts<A> {
         self.end_where(|_| true)
     }
 
+    pub fn knows(&self, id: &AttemptId) -> bool {
+        self.lock().contains_key(id)
+    }
+
     pub fn open(&self) -> usize {
         self.lock().len()
     }

@@ -10,7 +10,8 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use model::protocol::{
-    AttemptId, Call, Empty, Failure, Hello, Outcome, Prepare, Prepared, Reason, Response,
+    AttemptId, Call, Empty, Failure, Hello, Outcome, Perform, Performed, Prepare, Prepared, Reason,
+    Response,
 };
 use serde::Serialize;
 use tokio::io::{AsyncWriteExt, BufReader};
@@ -178,6 +179,7 @@ impl<T: Tester> Server<T> {
                 )),
             },
             Call::Probe(call) => value(&self.tester.probe(call).await?),
+            Call::Perform(call) => value(&self.step(call).await?),
         }
     }
 
@@ -236,6 +238,21 @@ impl<T: Tester> Server<T> {
             Err(_) => count(&self.metrics.exchange_failures),
         }
         exchanged
+    }
+
+    /// A step on a prepared attempt ends with it; one of a suite's own session by its time.
+    async fn step(&self, call: Perform) -> Result<Performed, Failure> {
+        let limit = call.timeout_ms;
+        if self.attempts.knows(&call.session) {
+            let id = call.session.clone();
+            return self
+                .within(&id, limit, |held| async move {
+                    self.tester.perform(Some(&held), call).await
+                })
+                .await;
+        }
+        let never = tokio_util::sync::CancellationToken::new();
+        bounded(limit, &never, self.tester.perform(None, call)).await
     }
 
     /// Runs a call of a prepared attempt, which must end in time and with the attempt.

@@ -6,8 +6,8 @@ use std::time::Instant;
 
 use model::nat::Observations;
 use model::protocol::{
-    Announce, Announced, Connected, Dial, Exchange, Exchanged, Expect, Failure, Finished, Prepare,
-    Prepared, Probe, Reason, Rung,
+    Announce, Announced, Connected, Dial, Exchange, Exchanged, Expect, Failure, Finished, Perform,
+    Performed, Prepare, Prepared, Probe, Reason, Rung,
 };
 
 /// What a tester is, fixed for the life of the process.
@@ -21,7 +21,7 @@ pub struct Description {
     pub stack: &'static str,
     /// The version of the stack that is linked in.
     pub stack_version: String,
-    /// What it can do besides attempts: `probe`.
+    /// What it can do besides attempts: `probe`, `suite:NAME`.
     pub capabilities: Vec<String>,
     /// The rungs it knows, in the order an application would climb them.
     pub rungs: Vec<Rung>,
@@ -94,6 +94,18 @@ pub trait Tester: Send + Sync + 'static {
     fn probe(&self, call: Probe) -> impl Future<Output = Result<Observations, Failure>> + Send {
         let _ = call;
         async { Err(unsupported("probe")) }
+    }
+
+    /// Do one step of a suite that [`Description::capabilities`] lists as
+    /// `suite:NAME`. `attempt` is the prepared one that `call.session` names, if
+    /// it names one; else the session is the tester's own, until the step `end`.
+    fn perform(
+        &self,
+        attempt: Option<&Self::Attempt>,
+        call: Perform,
+    ) -> impl Future<Output = Result<Performed, Failure>> + Send {
+        let _ = (attempt, call);
+        async { Err(unsupported("perform")) }
     }
 
     /// Serve as the public coordinator until dropped.

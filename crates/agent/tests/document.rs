@@ -44,7 +44,7 @@ fn every_request_parses() {
         methods.insert(round_trip::<Request>(body).call.method());
     }
     let all = [
-        "hello", "prepare", "expect", "dial", "announce", "exchange", "finish", "probe",
+        "hello", "prepare", "expect", "dial", "announce", "exchange", "finish", "probe", "perform",
     ];
     assert_eq!(methods, BTreeSet::from(all));
 }
@@ -70,10 +70,11 @@ fn every_response_parses_as_its_methods_result() {
             "exchange" => drop(round_trip::<Exchanged>(&result)),
             "finish" => drop(round_trip::<Finished>(&result)),
             "probe" => drop(round_trip::<Observations>(&result)),
+            "perform" => drop(round_trip::<Performed>(&result)),
             other => panic!("no method `{other}`"),
         }
     }
-    assert_eq!(seen.len(), 8, "{seen:?}");
+    assert_eq!(seen.len(), 9, "{seen:?}");
 }
 
 #[test]

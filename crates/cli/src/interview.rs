@@ -5,6 +5,7 @@ mod dialogue;
 
 use std::io::IsTerminal;
 
+use miette::IntoDiagnostic;
 use model::config::{Choice, Config, CriteriaMode, Focus, ProofMode, UnknownChoice, about_project};
 
 use self::dialogue::{Dialogue, Item, Question};
@@ -14,12 +15,18 @@ use self::dialogue::{Dialogue, Item, Question};
 pub struct Words {
     /// What is tested: ant-quic, or another project of the config
     pub project: Option<String>,
-    /// connectivity, nat-traversal, gossip, throughput or full-suite
+    /// connectivity, nat-traversal, gossip, throughput or another suite of the config, or full-suite
     pub focus: Option<String>,
     /// all-pass, threshold, improvement or custom
     pub criteria: Option<String>,
     /// logs, metrics, manual-verify or all-evidence
     pub proof: Option<String>,
+    /// What has to hold, with the criteria custom: 'nat_traversed >= 80 and p95(connect_ms) <= 400'
+    #[arg(long, value_name = "EXPRESSION", conflicts_with = "against")]
+    pub criteria_expr: Option<String>,
+    /// The run to improve on, with the criteria improvement; by default the newest that fits
+    #[arg(long, value_name = "RUN")]
+    pub against: Option<String>,
 }
 
 /// Where an answer came from, as the summary says it.
@@ -47,7 +54,7 @@ pub struct Answer<T> {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Answers {
     pub project: Answer<String>,
-    pub focus: Answer<Focus>,
+    pub focus: Answer<String>,
     pub criteria: Answer<CriteriaMode>,
     pub proof: Answer<ProofMode>,
 }
@@ -69,6 +76,7 @@ const DECISIONS: [(Decision, &str, &str); 3] = [
 impl Answers {
     /// Asks for what is missing, where somebody is there to answer.
     pub fn gather(words: &Words, yes: bool, config: &Config) -> miette::Result<Self> {
+        let words = &words.with_flags();
         check_given(words, config)?;
         let missing = missing(words, config);
         if let Some((what, known)) = missing.first() {
@@ -99,7 +107,7 @@ impl Answers {
     pub fn words(&self) -> [&str; 4] {
         [
             &self.project.value,
-            self.focus.value.word(),
+            &self.focus.value,
             self.criteria.value.word(),
             self.proof.value.word(),
         ]
@@ -118,9 +126,9 @@ impl Answers {
                 config,
                 dialogue,
             )?,
-            focus: choice(
+            focus: focus(
                 words.focus.as_deref(),
-                before.map(|a| a.focus.value),
+                before.map(|a| a.focus.value.as_str()),
                 dialogue,
             )?,
             criteria: choice(
@@ -144,7 +152,9 @@ fn check_given(words: &Words, config: &Config) -> miette::Result<()> {
     {
         return Err(UnknownChoice::new("project", word, config.projects().into_iter()).into());
     }
-    words.focus.as_deref().map(Focus::parse).transpose()?;
+    if let Some(word) = words.focus.as_deref() {
+        check_focus(word, words.project.as_deref(), config)?;
+    }
     words
         .criteria
         .as_deref()
@@ -152,6 +162,73 @@ fn check_given(words: &Words, config: &Config) -> miette::Result<()> {
         .transpose()?;
     words.proof.as_deref().map(ProofMode::parse).transpose()?;
     Ok(())
+}
+
+/// A suite of the project, or where none is named one of any.
+fn check_focus(word: &str, project: Option<&str>, config: &Config) -> miette::Result<()> {
+    if let Some((_, module)) = project.and_then(|project| config.module_of(project)) {
+        config.focus(module, word)?;
+    } else if config.suite(word).is_none() && !config.focuses.contains_key(word) {
+        Focus::parse(word)?;
+    }
+    Ok(())
+}
+
+impl Words {
+    /// A flag that only one kind of criteria has names it.
+    fn with_flags(&self) -> Self {
+        let custom = self.criteria_expr.as_ref().map(|_| CriteriaMode::Custom);
+        let named = custom.or(self.against.as_ref().map(|_| CriteriaMode::Improvement));
+        Self {
+            criteria: self
+                .criteria
+                .clone()
+                .or_else(|| named.map(|mode| mode.word().to_owned())),
+            ..self.clone()
+        }
+    }
+}
+
+/// What has to hold with the criteria custom: from the command line, else from
+/// the config, else asked.
+pub fn expression(
+    words: &Words,
+    criteria: CriteriaMode,
+    config: &Config,
+) -> miette::Result<Option<String>> {
+    let custom = (
+        "--criteria-expr",
+        &words.criteria_expr,
+        CriteriaMode::Custom,
+    );
+    let against = ("--against", &words.against, CriteriaMode::Improvement);
+    for (flag, given, wants) in [custom, against] {
+        if given.is_some() && criteria != wants {
+            miette::bail!(
+                help = "leave one of the two out",
+                "{flag} belongs to the criteria {}, not to {}",
+                wants.word(),
+                criteria.word()
+            );
+        }
+    }
+    if criteria != CriteriaMode::Custom {
+        return Ok(None);
+    }
+    let known = words.criteria_expr.clone();
+    if let Some(text) = known.or_else(|| config.criteria.custom.clone()) {
+        return Ok(Some(text));
+    }
+    if !std::io::stdin().is_terminal() {
+        miette::bail!(
+            help = "give --criteria-expr 'nat_traversed >= 80 and p95(connect_ms) <= 400', or criteria.custom in the config",
+            "which custom criteria? neither the command line nor the config says"
+        );
+    }
+    println!("What has to hold? Such as nat_traversed >= 80 and p95(connect_ms) <= 400");
+    let mut line = String::new();
+    std::io::stdin().read_line(&mut line).into_diagnostic()?;
+    Ok(Some(line.trim().to_owned()))
 }
 
 /// What each missing word may be.
@@ -215,6 +292,26 @@ fn project(
     Ok(Answer {
         value: word.to_owned(),
         origin: Origin::Interview,
+    })
+}
+
+/// The request's list; a word that is given may be any suite's.
+fn focus(
+    given: Option<&str>,
+    before: Option<&str>,
+    dialogue: &mut Dialogue<'_>,
+) -> miette::Result<Answer<String>> {
+    if let Some(word) = given {
+        return Ok(Answer {
+            value: word.to_owned(),
+            origin: Origin::Parameter,
+        });
+    }
+    let known = before.and_then(|word| Focus::parse(word).ok());
+    let Answer { value, origin } = choice::<Focus>(None, known, dialogue)?;
+    Ok(Answer {
+        value: value.word().to_owned(),
+        origin,
     })
 }
 

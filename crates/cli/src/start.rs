@@ -12,10 +12,12 @@ use engine::{
 };
 use jiff::Timestamp;
 use miette::{IntoDiagnostic, WrapErr};
-use model::config::{Config, parse_duration};
+use model::baseline::Baseline;
+use model::config::{Config, CriteriaMode, parse_duration};
 use model::event::{Plan, StopCause};
 use model::inventory::Fleet;
 use model::stats::Verdict;
+use model::suite::Suite;
 use tokio::sync::watch;
 
 use crate::detach::{self, Detached};
@@ -185,6 +187,7 @@ fn words(args: &StartArgs) -> Words {
             focus: Some(focus.clone()),
             criteria: Some(criteria.clone()),
             proof: Some(proof.clone()),
+            ..args.words.clone()
         },
         _ => args.words.clone(),
     }
@@ -259,10 +262,18 @@ fn plan(
     ground: &Ground,
     stack: Option<&StackPatch>,
 ) -> miette::Result<Plan> {
+    let config = project.settings();
+    let (module_name, module) = config
+        .module_of(&answers.project.value)
+        .ok_or_else(|| miette::miette!("no module tests `{}`", answers.project.value))?;
+    let suites = config.focus(module, &answers.focus.value)?;
     let wish = Wish {
         project: answers.project.value.clone(),
-        focus: answers.focus.value,
+        focus: answers.focus.value.clone(),
+        suites: suites.clone(),
         criteria: answers.criteria.value,
+        expression: interview::expression(&words(args), answers.criteria.value, config)?,
+        baseline: baseline(args, project, answers, ground, &suites)?,
         proof: answers.proof.value,
         soak: args.soak.as_ref().map(|soak| soak.0.clone()),
         runs_on: ground.describe(),
@@ -271,11 +282,37 @@ fn plan(
             .transpose()
             .into_diagnostic()?,
     };
-    let config = project.settings();
-    let module = config
-        .module_of(&answers.project.value)
-        .map_or("", |(name, _)| name);
-    engine::plan(config, module, ground.inventory(), &wish).into_diagnostic()
+    Ok(engine::plan(
+        config,
+        module_name,
+        ground.inventory(),
+        &wish,
+    )?)
+}
+
+/// What the earlier run had, where this one is to improve on it.
+fn baseline(
+    args: &StartArgs,
+    project: &Project,
+    answers: &Answers,
+    ground: &Ground,
+    suites: &[Suite],
+) -> miette::Result<Option<Baseline>> {
+    if answers.criteria.value != CriteriaMode::Improvement {
+        return Ok(None);
+    }
+    let improvement = project.settings().criteria.improvement;
+    let ask = engine::Ask {
+        dir: project.state_dir().join(&answers.project.value),
+        project: &answers.project.value,
+        focus: &answers.focus.value,
+        fleet: &ground.inventory().name,
+        suites,
+        against: args.words.against.as_deref(),
+        margin: improvement.margin,
+        tolerance: improvement.tolerance,
+    };
+    Ok(Some(engine::baseline(&ask)?))
 }
 
 fn settings(

@@ -113,6 +113,9 @@ fn explanation(proof: &Proof, cell: &MatrixCell, reason: &str) -> String {
 fn describe(text: &mut String, attempt: &Attempt) {
     let why = judge::why(attempt).unwrap_or_default();
     text.push_str(&format!("{}: {why}\n", attempt.start.id));
+    if let Some(explained) = &attempt.explanation {
+        text.push_str(&format!("  {}\n", explained.sentence));
+    }
     for rung in &attempt.rungs {
         let what = rung
             .failure

@@ -5,6 +5,7 @@ use std::fmt::Write;
 use jiff::SignedDuration;
 use model::attempt::Matrix;
 use model::link::RoundTrip;
+use model::measure::Unit;
 use model::proof::{CriterionResult, MatrixCell, Proof};
 use model::stats::Verdict;
 
@@ -62,7 +63,7 @@ fn criteria(out: &mut String, proof: &Proof) {
     line!(out);
 }
 
-/// `Direct connections: 100.0% (target: 99%, margin 4) n = 72, 95% interval 95.0–100.0%: PASS`
+/// `Direct connections: 100.0% (target: 99%), 72 of 72, 95% interval 95.0–100.0%, margin 4: PASS. …`
 fn criterion_line(c: &CriterionResult) -> String {
     let name = match c.name.as_str() {
         "direct" => "Direct connections",
@@ -70,17 +71,37 @@ fn criterion_line(c: &CriterionResult) -> String {
         "relay" => "Relay",
         other => other,
     };
-    let Some([low, high]) = c.interval else {
-        return format!("{name}: no attempts (target: {}%): {}", c.target, c.verdict);
+    let Some(estimate) = c.estimate else {
+        return format!("{name} ({}): {}. {}", c.asks, c.verdict, c.reason);
     };
-    let percent = 100.0 * c.successes as f64 / c.attempts as f64;
+    let unit = match c.unit {
+        Unit::Percent => "%".to_owned(),
+        other => format!(" {other}"),
+    };
+    let interval = c.interval.map_or_else(String::new, |[low, high]| {
+        format!(", 95% interval {low:.1}–{high:.1}{unit}")
+    });
+    let asked = match &c.baseline {
+        Some(was) => format!("was: {:.1}{unit}, n = {}", was.estimate, was.attempts),
+        None => format!("target: {}{unit}", c.target),
+    };
+    let margin = if c.margin > 0.0 {
+        format!(", margin {}", c.margin)
+    } else {
+        String::new()
+    };
     let infrastructure = match c.infrastructure_failures {
         0 => String::new(),
         n => format!(", {n} infrastructure failures apart"),
     };
+    let uneven = if c.uneven.is_empty() {
+        String::new()
+    } else {
+        format!(" Not alike: {}.", c.uneven.join(", "))
+    };
     format!(
-        "{name}: {percent:.1}% (target: {}%) {} of {}, 95% interval {low:.1}–{high:.1}%, margin {}{infrastructure}: {}. {}",
-        c.target, c.successes, c.attempts, c.margin, c.verdict, c.reason
+        "{name}: {estimate:.1}{unit} ({asked}) {} of {}{interval}{margin}{infrastructure}: {}. {}{uneven}",
+        c.successes, c.attempts, c.verdict, c.reason
     )
 }
 

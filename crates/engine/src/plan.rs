@@ -4,18 +4,28 @@ use std::collections::BTreeSet;
 use std::time::Duration;
 
 use model::attempt::Cell;
+use model::baseline::Baseline;
 use model::cells::cells;
-use model::config::{Choice, Config, CriteriaMode, Focus, ProofMode};
+use model::config::{Choice, Config, CriteriaMode, ProofMode};
 use model::event::{Plan, PlanNode, StackSource};
+use model::expr::{Expr, ExprError};
 use model::inventory::{Fleet, Node};
+use model::nat::theory::Category;
 use model::stats::Criterion;
+use model::suite::{Suite, SuiteName};
 
 /// What the interview asks, answered.
 #[derive(Debug, Clone)]
 pub struct Wish {
     pub project: String,
-    pub focus: Focus,
+    /// As given, and the suites that it means.
+    pub focus: String,
+    pub suites: Vec<Suite>,
     pub criteria: CriteriaMode,
+    /// For `custom`: what has to hold.
+    pub expression: Option<String>,
+    /// For `improvement`: what the earlier run had.
+    pub baseline: Option<Baseline>,
     pub proof: ProofMode,
     /// `None` leaves what the config says.
     pub soak: Option<Vec<Duration>>,
@@ -23,31 +33,59 @@ pub struct Wish {
     pub stack: Option<StackSource>,
 }
 
-#[derive(Debug, thiserror::Error)]
-#[error("{0}")]
-pub struct NotBuilt(String);
+#[derive(Debug, thiserror::Error, miette::Diagnostic)]
+pub enum PlanError {
+    #[error("there is nothing to judge: no ordered pair of tested nodes belongs to {focus}")]
+    NothingToJudge { focus: String },
+    #[error("the criteria `{mode}` need {what}")]
+    Missing {
+        mode: &'static str,
+        what: &'static str,
+    },
+    #[error(transparent)]
+    #[diagnostic(transparent)]
+    Expression(#[from] ExprError),
+    #[error(
+        "`{measure}` cannot be judged: no ordered pair of tested nodes has this category in {suite}"
+    )]
+    NoCells { measure: String, suite: SuiteName },
+}
 
 /// # Errors
 /// The wish needs something that does not exist yet, or nothing would be judged.
-pub fn plan(config: &Config, module: &str, fleet: &Fleet, wish: &Wish) -> Result<Plan, NotBuilt> {
+pub fn plan(config: &Config, module: &str, fleet: &Fleet, wish: &Wish) -> Result<Plan, PlanError> {
     let tests = &config.tests.connectivity;
     let nodes: Vec<PlanNode> = fleet
         .nodes
         .iter()
         .map(|node| plan_node(config, fleet, node))
         .collect();
-    let criteria = criteria(config, wish, &cells(&nodes, wish.focus))?;
+    let criteria = match wish.criteria {
+        CriteriaMode::Threshold | CriteriaMode::AllPass => targets(config, wish, &nodes)?,
+        CriteriaMode::Improvement | CriteriaMode::Custom => Vec::new(),
+    };
+    let expressions = expressions(wish, &nodes)?;
+    if wish.criteria == CriteriaMode::Improvement && wish.baseline.is_none() {
+        let what = "an earlier run to compare with";
+        return Err(PlanError::Missing {
+            mode: "improvement",
+            what,
+        });
+    }
     let soak = wish.soak.clone().unwrap_or_else(|| config.soak_durations());
     Ok(Plan {
         project: wish.project.clone(),
         module: module.to_owned(),
-        focus: word(wish.focus).into(),
+        focus: wish.focus.clone(),
         criteria_mode: word(wish.criteria).into(),
         proof_mode: word(wish.proof).into(),
         fleet: fleet.name.clone(),
         runs_on: wish.runs_on.clone(),
         nodes,
+        suites: wish.suites.clone(),
         criteria,
+        expressions,
+        baseline: wish.baseline.clone(),
         budget: tests.budget,
         payload_bytes: tests.payload_bytes,
         timeout_ms: tests.timeout_seconds.saturating_mul(1000),
@@ -70,54 +108,85 @@ fn plan_node(config: &Config, fleet: &Fleet, node: &Node) -> PlanNode {
     }
 }
 
-fn criteria(config: &Config, wish: &Wish, cells: &[Cell]) -> Result<Vec<Criterion>, NotBuilt> {
-    if !matches!(wish.focus, Focus::Connectivity | Focus::NatTraversal) {
-        return Err(not_built(
-            "focus",
-            word(wish.focus),
-            "connectivity and nat-traversal",
-        ));
+fn targets(config: &Config, wish: &Wish, nodes: &[PlanNode]) -> Result<Vec<Criterion>, PlanError> {
+    let mut chosen = Vec::new();
+    for suite in &wish.suites {
+        chosen.extend(of_categories(config, suite, nodes));
+        chosen.extend(of_measures(suite));
     }
-    if !matches!(
-        wish.criteria,
-        CriteriaMode::Threshold | CriteriaMode::AllPass
-    ) {
-        return Err(not_built(
-            "criteria",
-            word(wish.criteria),
-            "threshold and all-pass",
-        ));
+    if wish.criteria == CriteriaMode::AllPass {
+        for criterion in &mut chosen {
+            criterion.target = 100.0;
+        }
     }
-    let tests = &config.tests.connectivity;
+    if chosen.is_empty() {
+        let focus = wish.focus.clone();
+        return Err(PlanError::NothingToJudge { focus });
+    }
+    Ok(chosen)
+}
+
+/// The user's own criteria, every word of which must be measured on this fleet.
+fn expressions(wish: &Wish, nodes: &[PlanNode]) -> Result<Vec<String>, PlanError> {
+    if wish.criteria != CriteriaMode::Custom {
+        return Ok(Vec::new());
+    }
+    let what = "an expression";
+    let text = wish.expression.clone();
+    let text = text.ok_or(PlanError::Missing {
+        mode: "custom",
+        what,
+    })?;
+    let expr = Expr::read(&text, &wish.suites)?;
+    for comparison in expr.comparisons() {
+        let suite = wish.suites.iter().find(|s| s.name == comparison.suite);
+        let cells = suite.map_or_else(Vec::new, |suite| cells(nodes, suite));
+        let is_category = Category::ALL
+            .iter()
+            .any(|category| category.to_string() == comparison.measure);
+        let has = |cell: &Cell| cell.category.to_string() == comparison.measure;
+        if is_category && !cells.iter().any(has) {
+            return Err(PlanError::NoCells {
+                measure: comparison.measure.clone(),
+                suite: comparison.suite.clone(),
+            });
+        }
+    }
+    Ok(vec![text])
+}
+
+/// The config's targets, of the categories that this suite has cells of.
+fn of_categories(config: &Config, suite: &Suite, nodes: &[PlanNode]) -> Vec<Criterion> {
+    let cells = cells(nodes, suite);
     let there: BTreeSet<String> = cells.iter().map(|cell| cell.category.to_string()).collect();
+    let tests = &config.tests.connectivity;
     let targets = tests
         .success_criteria
         .named()
         .into_iter()
         .zip(tests.margins.named());
-    let chosen: Vec<Criterion> = targets
+    targets
         .filter(|((name, _), _)| there.contains(*name))
         .map(|((name, target), (_, margin))| Criterion {
+            suite: suite.name.clone(),
             name: name.to_owned(),
-            target: if wish.criteria == CriteriaMode::AllPass {
-                100.0
-            } else {
-                target
-            },
+            target,
             margin,
         })
-        .collect();
-    if chosen.is_empty() {
-        return Err(NotBuilt(format!(
-            "there is nothing to judge: no ordered pair of tested nodes belongs to {}",
-            word(wish.focus)
-        )));
-    }
-    Ok(chosen)
+        .collect()
 }
 
-fn not_built(what: &str, given: &str, built: &str) -> NotBuilt {
-    NotBuilt(format!("{what} `{given}` is not built yet; {built} are"))
+/// Rates that come with a target of their own.
+fn of_measures(suite: &Suite) -> Vec<Criterion> {
+    let with_target = suite.measures.iter().filter_map(|measure| {
+        Some(Criterion {
+            suite: suite.name.clone(),
+            name: measure.name.clone(),
+            target: measure.target?,
+            margin: measure.margin?,
+        })
+    });
+    with_target.collect()
 }
 
 fn word<T: Choice + PartialEq>(choice: T) -> &'static str {

@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
 use fleet::{Forwarded, Host};
-use model::protocol::PortRange;
+use model::protocol::{Hello, PortRange};
 use tokio::sync::Mutex;
 
 use crate::agent::{Agent, AgentError};
@@ -21,6 +21,7 @@ pub struct Tester {
     address: IpAddr,
     public: bool,
     ports: FreshPorts,
+    hello: Hello,
     /// Replaced when the tester was restarted.
     agent: Mutex<Arc<Agent>>,
 }
@@ -45,19 +46,29 @@ impl Tester {
             address,
             public,
             ports,
+            hello: agent.hello.clone(),
             agent: Mutex::new(agent.into()),
         })
     }
 
     /// A fresh end of an attempt. A tester that was restarted is found again.
     pub async fn end(&self) -> Result<End, AgentError> {
-        let bind = SocketAddr::new(self.address, self.ports.next());
         Ok(End {
             agent: self.agent().await?,
-            bind,
+            bind: self.fresh_bind(),
             public: self.public,
             outer: self.host.node.addresses.clone(),
         })
+    }
+
+    /// An address that nothing else of this run is bound to.
+    pub fn fresh_bind(&self) -> SocketAddr {
+        SocketAddr::new(self.address, self.ports.next())
+    }
+
+    /// What it said of itself when it was deployed.
+    pub fn hello(&self) -> &Hello {
+        &self.hello
     }
 
     pub async fn agent(&self) -> Result<Arc<Agent>, AgentError> {

@@ -9,6 +9,7 @@ use crate::explain::Explanation;
 use crate::inventory::NodeName;
 use crate::nat::theory::{Category, Prediction};
 use crate::protocol::{AttemptId, ClaimedPath, Failure, Rung};
+use crate::suite::SuiteName;
 
 /// An ordered pair of nodes: the caller and the callee.
 #[derive(
@@ -51,6 +52,9 @@ pub enum Matrix {
 pub struct AttemptStart {
     pub id: AttemptId,
     pub matrix: Matrix,
+    /// The suite that it was made for.
+    #[serde(default)]
+    pub suite: SuiteName,
     /// 0 at first; one more after every fix and every restart.
     pub cycle: u32,
     /// 0 is a cycle's first TEST, 1 the one after the first wait, 2 after the second.

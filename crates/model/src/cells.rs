@@ -2,13 +2,13 @@
 //! before any attempt.
 
 use crate::attempt::{Cell, Pair};
-use crate::config::{Choice, Focus};
-use crate::event::{Plan, PlanNode};
+use crate::event::PlanNode;
 use crate::nat::theory::{Category, category, predict};
+use crate::suite::{Driver, Suite};
 
-/// Every ordered pair of tested nodes that a focus asks about, each with its
+/// Every ordered pair of tested nodes that a suite has attempts for, each with its
 /// category and prediction by the labels of the plan.
-pub fn cells(nodes: &[PlanNode], focus: Focus) -> Vec<Cell> {
+pub fn cells(nodes: &[PlanNode], suite: &Suite) -> Vec<Cell> {
     let tested: Vec<&PlanNode> = nodes.iter().filter(|n| n.tested).collect();
     let pairs = tested
         .iter()
@@ -23,11 +23,10 @@ pub fn cells(nodes: &[PlanNode], focus: Focus) -> Vec<Cell> {
             category: category(from.nat, to.nat),
             predicted: predict(from.nat, to.nat),
         })
-        .filter(|cell| focus != Focus::NatTraversal || cell.category != Category::Direct)
+        .filter(|cell| match suite.driver {
+            Driver::Matrix => true,
+            Driver::NatTraversal => cell.category != Category::Direct,
+            Driver::Throughput | Driver::Steps(_) => false,
+        })
         .collect()
-}
-
-/// The focus that a plan was made with.
-pub fn focus_of(plan: &Plan) -> Focus {
-    Focus::parse(&plan.focus).unwrap_or(Focus::Connectivity)
 }

@@ -115,7 +115,12 @@ impl<'a> LastTest<'a> {
         let Some(plan) = &self.run.plan else {
             return BTreeMap::new();
         };
-        let judgement = judge(plan, &self.attempts);
+        let newest = self.attempts.first();
+        let (cycle, pass) = newest.map_or_else(
+            || (self.run.cycle, self.run.pass),
+            |a| (a.start.cycle, a.start.pass),
+        );
+        let judgement = judge(plan, &self.run.yielded(cycle, pass));
         let rates = judgement.criteria.into_iter().map(|c| {
             let rate = Rate {
                 successes: c.successes,

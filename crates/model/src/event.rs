@@ -5,13 +5,16 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::attempt::{Attempt, AttemptStart};
+use crate::baseline::Baseline;
 use crate::inventory::{NodeName, Place};
 use crate::link::LinkMeasured;
+use crate::measure::Measured;
 use crate::nat::{Behaviour, Certificate};
 use crate::proof::WanReport;
 use crate::protocol::AttemptId;
 use crate::run::State;
 use crate::stats::{Criterion, Verdict};
+use crate::suite::{Suite, SuiteName};
 
 /// One line of `journal.jsonl`.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -67,6 +70,14 @@ pub enum Event {
     /// Started, and no outcome when the run was resumed. Counts as infrastructure.
     AttemptInterrupted {
         id: AttemptId,
+    },
+    /// Values of a suite's measure.
+    Measured(Box<Measured>),
+    /// All that a suite does in this TEST is done.
+    SuiteFinished {
+        cycle: u32,
+        pass: u32,
+        suite: SuiteName,
     },
     /// Something a reader should know that no criterion judges.
     Finding {
@@ -126,7 +137,16 @@ pub struct Plan {
     /// `twin NAME` or `fleet FILE`.
     pub runs_on: String,
     pub nodes: Vec<PlanNode>,
+    /// What TEST performs, in this order.
+    #[serde(default)]
+    pub suites: Vec<Suite>,
     pub criteria: Vec<Criterion>,
+    /// Criteria in the user's own words, or a suite's.
+    #[serde(default)]
+    pub expressions: Vec<String>,
+    /// What an `improvement` is measured against.
+    #[serde(default)]
+    pub baseline: Option<Baseline>,
     /// First attempts per criterion and pass after which an undecided one is INCONCLUSIVE.
     pub budget: u32,
     pub payload_bytes: u64,

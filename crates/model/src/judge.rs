@@ -1,13 +1,20 @@
 //! From attempts to a verdict. Anybody with the journal comes to the same one.
 
+mod expression;
+mod improvement;
+
 use std::collections::{BTreeMap, BTreeSet};
 
 use crate::attempt::{Attempt, Counted, Outcome, Pair};
 use crate::event::Plan;
 use crate::explain::Cause;
+use crate::expr::{Expr, Of};
+use crate::measure::{Place, Trial, Yield};
 use crate::nat::theory::Prediction;
 use crate::proof::CriterionResult;
-use crate::stats::{Criterion, INFRASTRUCTURE_CAP, Standing, Verdict, interval};
+use crate::stats::compare::Proportion;
+use crate::stats::{Criterion, INFRASTRUCTURE_CAP, Standing, Verdict, interval, pooling};
+use crate::suite::SuiteName;
 
 /// What a TEST came to.
 #[derive(Debug, Clone, PartialEq)]
@@ -20,19 +27,25 @@ pub struct Judgement {
     pub dead_cells: Vec<Pair>,
 }
 
-/// Judges one TEST: `attempts` in the order they were scheduled.
-pub fn judge(plan: &Plan, attempts: &[&Attempt]) -> Judgement {
-    let criteria: Vec<_> = plan
+/// Judges what one TEST yielded.
+pub fn judge(plan: &Plan, yielded: &Yield<'_>) -> Judgement {
+    let mut criteria: Vec<_> = plan
         .criteria
         .iter()
-        .map(|c| judge_criterion(c, plan.budget, attempts))
+        .map(|c| rate(c, plan.budget, &yielded.trials(&c.suite, &c.name)).result)
         .collect();
-    let dead_cells = dead_cells(attempts);
-    let mut verdict = criteria
-        .iter()
-        .map(|c| c.verdict)
-        .reduce(Verdict::and)
-        .unwrap_or(Verdict::Inconclusive);
+    for text in &plan.expressions {
+        criteria.extend(judge_expression(text, plan, yielded));
+    }
+    let mut verdict = criteria.iter().map(|c| c.verdict).reduce(Verdict::and);
+    if let Some(baseline) = &plan.baseline {
+        let rows = improvement::judge(baseline, &plan.suites, yielded);
+        let compared = improvement::together(&rows);
+        verdict = Some(verdict.map_or(compared, |v| v.and(compared)));
+        criteria.extend(rows);
+    }
+    let mut verdict = verdict.unwrap_or(Verdict::Inconclusive);
+    let dead_cells = dead_cells(&yielded.attempts);
     if !dead_cells.is_empty() {
         verdict = Verdict::Fail;
     }
@@ -44,59 +57,123 @@ pub fn judge(plan: &Plan, attempts: &[&Attempt]) -> Judgement {
     }
 }
 
-/// Where a criterion stands, by the attempts that count for it.
-pub fn standing(criterion: &Criterion, attempts: &[&Attempt]) -> Standing {
-    criterion.run(
-        of_criterion(criterion, attempts).filter_map(|a| match a.verdict() {
-            Counted::Success => Some(true),
-            Counted::Failure => Some(false),
-            Counted::Infrastructure => None,
-        }),
-    )
+/// A plan is only made with expressions that can be read; one that was edited
+/// afterwards decides nothing.
+fn judge_expression(text: &str, plan: &Plan, yielded: &Yield<'_>) -> Vec<CriterionResult> {
+    match Expr::read(text, &plan.suites) {
+        Ok(expr) => expression::judge(&expr, plan.budget, yielded),
+        Err(error) => vec![CriterionResult {
+            name: text.to_owned(),
+            asks: text.to_owned(),
+            reason: error.to_string(),
+            ..CriterionResult::default()
+        }],
+    }
 }
 
-fn of_criterion<'a>(
-    criterion: &'a Criterion,
-    attempts: &'a [&'a Attempt],
-) -> impl Iterator<Item = &'a Attempt> {
-    attempts
+/// What a suite should still try, for the criteria to be decided.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Want {
+    /// A category of attempts, or a measure.
+    pub measure: String,
+    /// How many more, if all went well.
+    pub more: u64,
+    /// How many there are.
+    pub had: usize,
+}
+
+/// What is still open about a suite. Nothing, where the verdict stands already.
+pub fn wants(plan: &Plan, yielded: &Yield<'_>, suite: &SuiteName) -> Vec<Want> {
+    let mut wants = Vec::new();
+    for c in plan.criteria.iter().filter(|c| c.suite == *suite) {
+        let trials = yielded.trials(&c.suite, &c.name);
+        wants.extend(rate(c, plan.budget, &trials).more.map(|more| Want {
+            measure: c.name.clone(),
+            more,
+            had: trials.len(),
+        }));
+    }
+    for expr in plan
+        .expressions
         .iter()
-        .copied()
-        .filter(|a| a.start.cell.category.to_string() == criterion.name)
+        .filter_map(|text| Expr::read(text, &plan.suites).ok())
+    {
+        let open = expression::open(&expr, plan.budget, yielded);
+        wants.extend(
+            open.into_iter()
+                .filter(|(c, _)| c.suite == *suite)
+                .map(|(c, more)| Want {
+                    measure: c.measure.clone(),
+                    more,
+                    had: match c.of {
+                        Of::Rate => yielded.trials(suite, &c.measure).len(),
+                        Of::Quantile(_) => yielded.samples(suite, &c.measure).len(),
+                    },
+                }),
+        );
+    }
+    // As many as the earlier run had, whatever comes: stopping when it looks good
+    // would be no comparison.
+    for old in plan.baseline.iter().flat_map(|b| &b.rates) {
+        let had = yielded.trials(suite, &old.measure).len();
+        if old.suite == *suite && old.trials > had as u64 {
+            wants.push(Want {
+                measure: old.measure.clone(),
+                more: old.trials - had as u64,
+                had,
+            });
+        }
+    }
+    wants
 }
 
-fn judge_criterion(criterion: &Criterion, budget: u32, attempts: &[&Attempt]) -> CriterionResult {
-    let count = |what| {
-        of_criterion(criterion, attempts)
-            .filter(|a| a.verdict() == what)
-            .count() as u64
+/// A criterion's result, and how many more good trials would settle an open one.
+pub(crate) struct Tested {
+    pub result: CriterionResult,
+    pub more: Option<u64>,
+}
+
+fn rate(criterion: &Criterion, budget: u32, trials: &[(Place, Trial)]) -> Tested {
+    let count = |what| trials.iter().filter(|(_, trial)| *trial == what).count() as u64;
+    let (successes, failures) = (count(Trial::Success), count(Trial::Failure));
+    let infrastructure = count(Trial::Infrastructure);
+    let counted = successes + failures;
+    let standing = criterion.run(trials.iter().filter_map(|(_, trial)| match trial {
+        Trial::Success => Some(true),
+        Trial::Failure => Some(false),
+        Trial::Infrastructure => None,
+    }));
+    let (verdict, reason) = conclude(criterion, budget, standing, counted, infrastructure);
+    let more = match standing {
+        Standing::Open { clean_needed } => Some(clean_needed),
+        Standing::Accepted | Standing::Refused => None,
     };
-    let (successes, failures) = (count(Counted::Success), count(Counted::Failure));
-    let infrastructure = count(Counted::Infrastructure);
-    let (verdict, reason) = conclude(
-        criterion,
-        budget,
-        attempts,
-        successes + failures,
-        infrastructure,
-    );
-    CriterionResult {
+    let result = CriterionResult {
+        suite: criterion.suite.clone(),
         name: criterion.name.clone(),
+        asks: format!(
+            "{} >= {}% margin {}",
+            criterion.name, criterion.target, criterion.margin
+        ),
         target: criterion.target,
         margin: criterion.margin,
-        attempts: successes + failures,
+        attempts: counted,
         successes,
         infrastructure_failures: infrastructure,
-        interval: interval(successes, successes + failures, 0.95),
+        estimate: (counted > 0).then(|| 100.0 * successes as f64 / counted as f64),
+        interval: interval(successes, counted, 0.95),
+        uneven: uneven(trials),
         verdict,
         reason,
-    }
+        ..CriterionResult::default()
+    };
+    Tested { result, more }
 }
 
 fn conclude(
     c: &Criterion,
     budget: u32,
-    attempts: &[&Attempt],
+    standing: Standing,
     counted: u64,
     infrastructure: u64,
 ) -> (Verdict, String) {
@@ -116,7 +193,7 @@ fn conclude(
             ),
         );
     }
-    match standing(c, attempts) {
+    match standing {
         Standing::Accepted => (
             Verdict::Pass,
             format!("proved above {}%", c.target - c.margin),
@@ -129,6 +206,31 @@ fn conclude(
             ),
         ),
     }
+}
+
+/// Places that fail more often than the rest that they are judged with: named,
+/// so that no average hides them.
+fn uneven(trials: &[(Place, Trial)]) -> Vec<String> {
+    let mut cells: BTreeMap<&Place, Proportion> = BTreeMap::new();
+    for (place, trial) in trials.iter().filter(|(_, t)| *t != Trial::Infrastructure) {
+        let cell = cells.entry(place).or_insert(Proportion {
+            successes: 0,
+            trials: 0,
+        });
+        cell.trials += 1;
+        cell.successes += u64::from(*trial == Trial::Success);
+    }
+    let counts: Vec<Proportion> = cells.values().copied().collect();
+    let places: Vec<&&Place> = cells.keys().collect();
+    let apart = pooling::apart(&counts).into_iter();
+    apart
+        .map(|i| {
+            format!(
+                "{}: {} of {}",
+                places[i], counts[i].successes, counts[i].trials
+            )
+        })
+        .collect()
 }
 
 fn dead_cells(attempts: &[&Attempt]) -> Vec<Pair> {
@@ -209,3 +311,6 @@ pub fn why(attempt: &Attempt) -> Option<String> {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -4,16 +4,19 @@
 //! other crate depends on this one; this one depends on none of them.
 
 pub mod attempt;
+pub mod baseline;
 pub mod cells;
 pub mod compare;
 pub mod config;
 pub mod diagnosis;
 pub mod event;
 pub mod explain;
+pub mod expr;
 pub mod flow;
 pub mod inventory;
 pub mod judge;
 pub mod link;
+pub mod measure;
 pub mod nat;
 pub mod path;
 pub mod payload;
@@ -25,3 +28,4 @@ pub mod registration;
 pub mod run;
 pub mod stats;
 pub mod status;
+pub mod suite;

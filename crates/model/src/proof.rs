@@ -12,14 +12,16 @@ use jiff::Timestamp;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::attempt::{Attempt, ObservedPath, Pair};
+use crate::attempt::{Attempt, Matrix, ObservedPath, Pair};
 use crate::event::{Build, Environment, EvidenceFile, Plan, Review};
 use crate::inventory::NodeName;
 use crate::link::LinkMeasured;
+use crate::measure::{Measured, Unit, Yield};
 use crate::nat::theory::{Category, Prediction};
 use crate::protocol::ClaimedPath;
 use crate::run::State;
 use crate::stats::Verdict;
+use crate::suite::SuiteName;
 
 /// Version of this document's shape.
 pub const SCHEMA: u32 = 2;
@@ -40,6 +42,9 @@ pub struct Proof {
     pub matrix: Vec<MatrixCell>,
     /// The last TEST's first attempts, and every other attempt of the run.
     pub attempts: Vec<Attempt>,
+    /// What suites measured besides, in every TEST of the run.
+    #[serde(default)]
+    pub measured: Vec<Measured>,
     pub nodes: Vec<ProofNode>,
     pub findings: Vec<String>,
     pub plan: Plan,
@@ -94,27 +99,79 @@ pub struct JournalMark {
     pub head: String,
 }
 
-/// One criterion, judged over the attempts of the last TEST.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+impl Proof {
+    /// What the last TEST yielded: what the verdict is about.
+    pub fn last_yield(&self) -> Yield<'_> {
+        let stack = self
+            .attempts
+            .iter()
+            .filter(|a| a.start.matrix == Matrix::Stack);
+        let of_attempts = stack.clone().map(|a| (a.start.cycle, a.start.pass));
+        let of_measures = self.measured.iter().map(|m| (m.cycle, m.pass));
+        let last = of_attempts.chain(of_measures).max().unwrap_or_default();
+        let mut attempts: Vec<&Attempt> = stack
+            .filter(|a| (a.start.cycle, a.start.pass) == last)
+            .collect();
+        attempts.sort_by_key(|a| a.start.position);
+        let measured = self.measured.iter();
+        Yield {
+            attempts,
+            measured: measured.filter(|m| (m.cycle, m.pass) == last).collect(),
+        }
+    }
+}
+
+/// One criterion, judged over what the last TEST yielded.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct CriterionResult {
+    #[serde(default)]
+    pub suite: SuiteName,
     pub name: String,
-    /// Percent.
+    /// What it asks for, in words: `direct ≥ 99% (margin 4)`.
+    #[serde(default)]
+    pub asks: String,
+    /// Of `target`, `estimate` and `interval`.
+    #[serde(default)]
+    pub unit: Unit,
     pub target: f64,
-    /// Percentage points below the target that are still tolerated.
+    /// Of a rate: percentage points below the target that are still tolerated.
     pub margin: f64,
-    /// Attempts that count; infrastructure failures are not among them.
+    /// Trials or samples that count; infrastructure failures are not among them.
     pub attempts: u64,
+    /// Of a rate, the successes; of a quantile, the samples within the bound.
     pub successes: u64,
     pub infrastructure_failures: u64,
-    /// Clopper–Pearson, 95%, in percent; absent without attempts.
+    /// The rate or quantile of the sample; absent without data.
+    #[serde(default)]
+    pub estimate: Option<f64>,
+    /// Of a rate Clopper–Pearson, 95%; of a quantile by order statistics; absent
+    /// where there are too few.
     pub interval: Option<[f64; 2]>,
+    /// Of `improvement`: what the earlier run had.
+    #[serde(default)]
+    pub baseline: Option<BaselineValue>,
+    /// Cells that fail more often than the others that they are judged with.
+    #[serde(default)]
+    pub uneven: Vec<String>,
     pub verdict: Verdict,
-    /// How the sequential test came to it, or what would settle it.
+    /// How the test came to it, or what would settle it.
     pub reason: String,
+}
+
+/// The same number in an earlier run.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct BaselineValue {
+    pub estimate: f64,
+    pub attempts: u64,
+    /// Newcombe's interval for the difference of two rates, in percentage points,
+    /// new minus old, two-sided with the test's own error on each side.
+    pub difference: Option<[f64; 2]>,
 }
 
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct MatrixCell {
+    #[serde(default)]
+    pub suite: SuiteName,
     #[serde(flatten)]
     pub pair: Pair,
     pub category: Category,

@@ -15,9 +15,12 @@
 //! 3. `exchange` on the side that dialled: payload each way, both acknowledged.
 //! 4. `finish` on both sides: what each saw; the endpoint is closed.
 
+use std::collections::BTreeMap;
 use std::net::SocketAddr;
 
 use serde::{Deserialize, Serialize};
+
+use crate::measure::Values;
 
 /// Both sides state it in `hello`; a different major version is refused.
 pub const VERSION: u32 = 1;
@@ -61,6 +64,8 @@ pub enum Call {
     Finish(Finish),
     /// → [`crate::nat::Observations`]; only testers whose `hello` says `probe`.
     Probe(Probe),
+    /// → [`Performed`]; only testers whose `hello` lists `suite:NAME`.
+    Perform(Perform),
 }
 
 impl Call {
@@ -74,6 +79,7 @@ impl Call {
             Self::Exchange(_) => "exchange",
             Self::Finish(_) => "finish",
             Self::Probe(_) => "probe",
+            Self::Perform(_) => "perform",
         }
     }
 }
@@ -414,6 +420,52 @@ pub struct PortRange {
 pub struct Reflector {
     pub primary: SocketAddr,
     pub alternate: SocketAddr,
+}
+
+/// Do one step of a suite. What it does is between the suite and the tester.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Perform {
+    /// One round of a suite, whose steps share whatever the tester keeps; or an
+    /// attempt that was prepared, whose connection the step uses.
+    pub session: AttemptId,
+    pub suite: String,
+    pub step: String,
+    /// In a round: an address and port for this tester alone, the same in every
+    /// step. On an attempt: none, it has its own.
+    pub bind: Option<SocketAddr>,
+    pub coordinators: Vec<SocketAddr>,
+    /// What the other testers last said in this round.
+    pub fellows: Vec<Fellow>,
+    pub params: serde_json::Value,
+    pub timeout_ms: u64,
+}
+
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Fellow {
+    pub node: String,
+    pub said: serde_json::Value,
+}
+
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+pub struct Performed {
+    #[serde(default)]
+    pub measures: Vec<Taken>,
+    /// For the others' next steps; opaque to the engine.
+    #[serde(default)]
+    pub said: serde_json::Value,
+}
+
+/// Values of a measure that the suite declares.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Taken {
+    pub name: String,
+    #[serde(flatten)]
+    pub values: Values,
+    #[serde(default)]
+    pub conditions: BTreeMap<String, String>,
+    /// The first failure's reason, or whatever explains the values.
+    #[serde(default)]
+    pub detail: Option<String>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]

@@ -204,7 +204,7 @@ mod tests {
         }
         for token in [
             "ghp_abcdefghijklmnopqrstuvwxyz0123456789",
-            "sk-ant-REDACTED",
+            concat!("sk-", "proj-", "abcdefghijklmnopqrstuv"),
             "AKIAIOSFODNN7EXAMPLE",
             jwt,
         ] {

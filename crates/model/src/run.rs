@@ -4,7 +4,7 @@
 //! or replayed; [`Run::next`] says what to do now. It checks a whole event before
 //! it changes anything.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use jiff::{SignedDuration, Timestamp};
 use schemars::JsonSchema;
@@ -17,8 +17,10 @@ use crate::event::{
 };
 use crate::inventory::NodeName;
 use crate::link::LinkMeasured;
+use crate::measure::{Measured, Yield};
 use crate::protocol::{AttemptId, ClaimedPath};
 use crate::stats::Verdict;
+use crate::suite::SuiteName;
 
 /// The states of the request, by its names.
 #[derive(
@@ -170,6 +172,9 @@ pub struct Run {
     pub links: Vec<LinkMeasured>,
     pub in_flight: BTreeMap<AttemptId, AttemptStart>,
     pub attempts: Vec<Attempt>,
+    pub measured: Vec<Measured>,
+    /// Suites of a TEST that need not be performed again.
+    pub suites_finished: BTreeSet<(u32, u32, SuiteName)>,
     pub findings: Vec<String>,
     pub verdicts: Vec<(u32, u32, Verdict)>,
     pub environment: Environment,
@@ -272,6 +277,15 @@ impl Run {
         found
     }
 
+    /// All that one TEST yielded, for its judge.
+    pub fn yielded(&self, cycle: u32, pass: u32) -> Yield<'_> {
+        let of_test = |m: &&Measured| (m.cycle, m.pass) == (cycle, pass);
+        Yield {
+            attempts: self.judged_attempts(cycle, pass),
+            measured: self.measured.iter().filter(of_test).collect(),
+        }
+    }
+
     /// Complete or stopped; a stopped one may still be resumed.
     pub fn is_over(&self) -> bool {
         self.stopped.is_some() || self.state == State::Complete
@@ -320,9 +334,11 @@ impl Run {
                 })
             }
             Event::Built(_) | Event::BuildFailed { .. } => self.only_in(State::BuildLocal, event),
-            Event::LinksMeasured { .. } | Event::NatMeasured(_) | Event::Judged { .. } => {
-                self.only_in(State::Test, event)
-            }
+            Event::LinksMeasured { .. }
+            | Event::NatMeasured(_)
+            | Event::Judged { .. }
+            | Event::Measured(_)
+            | Event::SuiteFinished { .. } => self.only_in(State::Test, event),
             Event::AttemptStarted(start) => {
                 self.only_in(State::Test, event)?;
                 self.check_new_attempt(start)
@@ -427,6 +443,10 @@ impl Run {
                 self.attempts.push(attempt.as_ref().clone());
             }
             Event::AttemptInterrupted { id } => self.interrupt(id),
+            Event::Measured(measured) => self.measured.push(measured.as_ref().clone()),
+            Event::SuiteFinished { cycle, pass, suite } => {
+                self.suites_finished.insert((*cycle, *pass, suite.clone()));
+            }
             Event::Finding { detail } => self.findings.push(detail.clone()),
             Event::Judged {
                 cycle,
@@ -514,6 +534,8 @@ impl Event {
             Self::AttemptStarted(_) => "attempt_started",
             Self::AttemptFinished(_) => "attempt_finished",
             Self::AttemptInterrupted { .. } => "attempt_interrupted",
+            Self::Measured(_) => "measured",
+            Self::SuiteFinished { .. } => "suite_finished",
             Self::Finding { .. } => "finding",
             Self::Judged { .. } => "judged",
             Self::WaitBegan { .. } => "wait_began",

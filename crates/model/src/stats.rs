@@ -1,16 +1,36 @@
 //! Intervals, and a sequential test that decides as soon as the data do.
 
+pub mod compare;
+#[cfg(test)]
+mod coverage;
+pub mod pooling;
+pub mod quantile;
+
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
-use statrs::distribution::{Beta, ContinuousCDF};
+use statrs::distribution::{Beta, Binomial, ContinuousCDF, DiscreteCDF};
+
+use crate::suite::SuiteName;
 
 /// Three values: not being able to tell is not a pass.
 #[derive(
-    Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema,
+    Debug,
+    Clone,
+    Copy,
+    Default,
+    PartialEq,
+    Eq,
+    PartialOrd,
+    Ord,
+    Hash,
+    Serialize,
+    Deserialize,
+    JsonSchema,
 )]
 #[serde(rename_all = "UPPERCASE")]
 pub enum Verdict {
     Pass,
+    #[default]
     Inconclusive,
     Fail,
 }
@@ -19,6 +39,11 @@ impl Verdict {
     /// Both together: FAIL dominates, then INCONCLUSIVE.
     pub fn and(self, other: Self) -> Self {
         self.max(other)
+    }
+
+    /// Either of them: PASS dominates, then INCONCLUSIVE.
+    pub fn or(self, other: Self) -> Self {
+        self.min(other)
     }
 }
 
@@ -41,6 +66,10 @@ pub const INFRASTRUCTURE_CAP: f64 = 0.05;
 /// A success rate that is asked for.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Criterion {
+    /// The suite whose attempts or measure it is about.
+    #[serde(default)]
+    pub suite: SuiteName,
+    /// A category of attempts, or a rate that the suite measures.
     pub name: String,
     /// Percent.
     pub target: f64,
@@ -66,7 +95,9 @@ impl Criterion {
             self.target / 100.0,
             ((self.target - self.margin) / 100.0).max(0.0),
         );
-        let bound = ((1.0 - ERROR_RATE) / ERROR_RATE).ln();
+        // Wald's own bound, ln (1 − β)/α, lets errors come out a little above α
+        // (at target 100 and 58 attempts, 5.1%). This one never does (Ville).
+        let bound = (1.0 / ERROR_RATE).ln();
         let per_success = (good / bad).ln();
         let failure_ratio = if failures == 0 {
             0.0
@@ -124,12 +155,18 @@ pub fn interval(successes: u64, attempts: u64, confidence: f64) -> Option<[f64; 
     Some([100.0 * low, 100.0 * high])
 }
 
+/// P(X ≤ `count`) of `n` trials with probability `p` each.
+pub fn at_most_so_many(count: u64, n: u64, p: f64) -> f64 {
+    Binomial::new(p.clamp(0.0, 1.0), n).map_or(1.0, |b| b.cdf(count))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
 
     fn criterion(target: f64, margin: f64) -> Criterion {
         Criterion {
+            suite: SuiteName::default(),
             name: "c".into(),
             target,
             margin,
@@ -138,7 +175,7 @@ mod tests {
 
     #[test]
     fn clean_attempts_that_decide() {
-        for (target, margin, clean) in [(99.0, 4.0, 72), (85.0, 10.0, 24), (100.0, 5.0, 58)] {
+        for (target, margin, clean) in [(99.0, 4.0, 73), (85.0, 10.0, 24), (100.0, 5.0, 59)] {
             let c = criterion(target, margin);
             assert_eq!(c.standing(clean, 0), Standing::Accepted, "{target}");
             assert_eq!(
@@ -158,12 +195,12 @@ mod tests {
 
     #[test]
     fn at_target_100_the_first_failure_fails() {
-        assert_eq!(criterion(100.0, 5.0).standing(57, 1), Standing::Refused);
+        assert_eq!(criterion(100.0, 5.0).standing(58, 1), Standing::Refused);
     }
 
     #[test]
     fn what_was_settled_stays_settled() {
-        let outcomes = std::iter::repeat_n(true, 58).chain(std::iter::repeat_n(false, 50));
+        let outcomes = std::iter::repeat_n(true, 59).chain(std::iter::repeat_n(false, 50));
         assert_eq!(criterion(100.0, 5.0).run(outcomes), Standing::Accepted);
     }
 
@@ -192,42 +229,5 @@ mod tests {
         assert_eq!(Pass.and(Inconclusive), Inconclusive);
         assert_eq!(Inconclusive.and(Fail), Fail);
         assert_eq!(Pass.and(Pass), Pass);
-    }
-
-    /// A deterministic generator is enough: the claim is about rates, not about it.
-    fn share_accepted(c: &Criterion, true_rate: f64) -> f64 {
-        let mut state = 0x9E37_79B9_7F4A_7C15u64;
-        let mut draw = move || {
-            state ^= state << 13;
-            state ^= state >> 7;
-            state ^= state << 17;
-            (state >> 11) as f64 / (1u64 << 53) as f64
-        };
-        let runs = 2000;
-        let accepted = (0..runs)
-            .filter(|_| {
-                c.run(std::iter::repeat_with(|| draw() < true_rate).take(5000))
-                    == Standing::Accepted
-            })
-            .count();
-        accepted as f64 / f64::from(runs)
-    }
-
-    #[test]
-    fn error_rates_are_kept_each_way() {
-        for c in [criterion(99.0, 4.0), criterion(85.0, 10.0)] {
-            let wrong_refusals = 1.0 - share_accepted(&c, c.target / 100.0);
-            let wrong_acceptances = share_accepted(&c, (c.target - c.margin) / 100.0);
-            assert!(
-                wrong_refusals <= 0.055,
-                "{} refuses {wrong_refusals}",
-                c.target
-            );
-            assert!(
-                wrong_acceptances <= 0.055,
-                "{} accepts {wrong_acceptances}",
-                c.target
-            );
-        }
     }
 }

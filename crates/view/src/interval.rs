@@ -219,10 +219,9 @@ mod tests {
             margin: 4.0,
             attempts,
             successes,
-            infrastructure_failures: 0,
             interval,
             verdict: Verdict::Pass,
-            reason: String::new(),
+            ..CriterionResult::default()
         }
     }
 

@@ -317,6 +317,7 @@ mod tests {
 
     fn cell(from: &str, to: &str, observed: ObservedPath) -> MatrixCell {
         MatrixCell {
+            suite: model::suite::SuiteName::default(),
             pair: Pair {
                 from: NodeName::new(from),
                 to: NodeName::new(to),

@@ -8,8 +8,8 @@ use tokio::io::{AsyncBufRead, AsyncBufReadExt, AsyncReadExt};
 /// A longer line is no request of this protocol.
 const LONGEST_LINE: u64 = 1024 * 1024;
 
-const METHODS: [&str; 8] = [
-    "hello", "prepare", "expect", "dial", "announce", "exchange", "finish", "probe",
+const METHODS: [&str; 9] = [
+    "hello", "prepare", "expect", "dial", "announce", "exchange", "finish", "probe", "perform",
 ];
 
 /// The next line that is not empty; `None` at the end of the connection.

@@ -17,13 +17,23 @@ pub fn render(plan: &Plan, answers: &Answers, config: &Config, paint: Paint) -> 
     );
     let project = &answers.project;
     let _ = writeln!(out, "Project: {} ({})", plan.project, project.origin);
-    let _ = writeln!(out, "Focus: {}", meaning(&answers.focus));
+    let _ = writeln!(out, "Focus: {}", focus(&answers.focus, plan));
     let _ = writeln!(out, "Success: {}", meaning(&answers.criteria));
     for criterion in &plan.criteria {
         let _ = writeln!(
             out,
             "  - {} {}% (margin {})",
             criterion.name, criterion.target, criterion.margin
+        );
+    }
+    for expression in &plan.expressions {
+        let _ = writeln!(out, "  - {expression}");
+    }
+    if let Some(baseline) = &plan.baseline {
+        let _ = writeln!(
+            out,
+            "  - better than run {} by more than {}, worse by no more than {}",
+            baseline.run, baseline.margin, baseline.tolerance
         );
     }
     let _ = writeln!(out, "Proof: {}", meaning(&answers.proof));
@@ -48,6 +58,11 @@ fn meaning<T: Choice + PartialEq>(answer: &Answer<T>) -> String {
     let found = T::ALL.iter().find(|(value, ..)| *value == answer.value);
     let (word, means) = found.map_or(("", ""), |(_, word, means)| (*word, *means));
     format!("{word}: {means} ({})", answer.origin)
+}
+
+fn focus(answer: &Answer<String>, plan: &Plan) -> String {
+    let does: Vec<&str> = plan.suites.iter().map(|s| s.does.as_str()).collect();
+    format!("{}: {} ({})", answer.value, does.join("; "), answer.origin)
 }
 
 fn source(config: &Config) -> String {

@@ -5,6 +5,7 @@ use std::fmt::Write;
 use model::attempt::Matrix;
 use model::event::StopCause;
 use model::inventory::NodeName;
+use model::measure::Unit;
 use model::proof::{CriterionResult, Proof};
 use model::stats::Verdict;
 
@@ -75,25 +76,53 @@ fn grid(proof: &Proof) -> Grid {
     grid
 }
 
-/// `✓ direct          72/72   100.0%  [95.0, 100.0]  target 99 − 4   PASS`
+/// `✓ direct          72/72   100.0%  95% interval [95.0, 100.0]  target 99 − 4   PASS`
 pub fn criterion_line(c: &CriterionResult, paint: Paint) -> String {
     let (tick, style) = sign(c.verdict);
     let counts = format!("{}/{}", c.successes, c.attempts);
-    let measured = match c.interval {
-        Some([low, high]) => {
-            let percent = 100.0 * c.successes as f64 / c.attempts as f64;
-            format!("{percent:>5.1}%  95% interval [{low:.1}, {high:.1}]")
-        }
-        None => "no data".to_owned(),
-    };
     format!(
-        "  {} {:<14} {counts:>9}  {measured}  target {} − {}  {}\n",
+        "  {} {:<14} {counts:>9}  {}  {}  {}\n",
         paint.text(style, tick),
         c.name,
-        c.target,
-        c.margin,
+        measured(c),
+        asked(c),
         paint.text(style, &c.verdict.to_string()),
-    ) + &reason_line(c, paint)
+    ) + &uneven_line(c, paint)
+        + &reason_line(c, paint)
+}
+
+fn measured(c: &CriterionResult) -> String {
+    let Some(estimate) = c.estimate else {
+        return "no data".to_owned();
+    };
+    let unit = c.unit.to_string();
+    let value = match c.unit {
+        Unit::Percent => format!("{estimate:>5.1}%"),
+        _ => format!("{estimate:.1} {unit}"),
+    };
+    match c.interval {
+        Some([low, high]) => format!("{value}  95% interval [{low:.1}, {high:.1}]"),
+        None => value,
+    }
+}
+
+fn asked(c: &CriterionResult) -> String {
+    match &c.baseline {
+        Some(was) => format!("was {:.1} {} (n = {})", was.estimate, c.unit, was.attempts),
+        None if c.unit == Unit::Percent && c.margin > 0.0 => {
+            format!("target {} − {}", c.target, c.margin)
+        }
+        None => String::new(),
+    }
+}
+
+/// Cells that an average would hide.
+fn uneven_line(c: &CriterionResult, paint: Paint) -> String {
+    if c.uneven.is_empty() {
+        return String::new();
+    }
+    let text = format!("not alike: {}", c.uneven.join(", "));
+    format!("      {}\n", paint.text(Style::Warn, &text))
 }
 
 fn reason_line(c: &CriterionResult, paint: Paint) -> String {

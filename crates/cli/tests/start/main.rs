@@ -11,6 +11,8 @@ mod hosts;
 #[cfg(test)]
 mod loops;
 #[cfg(test)]
+mod mutants;
+#[cfg(test)]
 mod networks;
 #[cfg(test)]
 mod proof;

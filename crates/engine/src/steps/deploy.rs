@@ -209,6 +209,7 @@ impl Work<'_> {
             Vec::new()
         };
         for service in &installed {
+            self.check_digest(service, &testers)?;
             self.record(host, service, &testers)
                 .await
                 .map_err(DeployError::Record)?;
@@ -305,6 +306,30 @@ impl Work<'_> {
             ));
         }
         Ok(testers)
+    }
+
+    /// The kernel says which executable a unit's process runs. Who answers on its
+    /// socket has to be that one.
+    fn check_digest(
+        &self,
+        service: &Installed,
+        testers: &[(Which, Tester)],
+    ) -> Result<(), DeployError> {
+        let unit = |which: Which| {
+            self.settings
+                .unit(&deployment::tester_name(self.settings, which))
+        };
+        let own = testers
+            .iter()
+            .find(|(which, _)| unit(*which) == service.unit);
+        match own.map(|(_, tester)| &tester.hello().digest) {
+            Some(said) if *said != service.digest => Err(DeployError::Node(format!(
+                "{} runs the executable {}, and who answers on its socket says that it is {said}: \
+                 what would be tested is not what was built",
+                service.unit, service.digest
+            ))),
+            _ => Ok(()),
+        }
     }
 
     async fn record(

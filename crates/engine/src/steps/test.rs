@@ -1,28 +1,23 @@
 //! TEST: measure the NATs, let plain UDP agree with theory, then judge the stack.
 
-use std::collections::VecDeque;
 use std::time::Duration;
 
 use futures::future::join_all;
-use model::attempt::{Attempt, Cell, Matrix, ObservedPath};
-use model::cells::{cells, focus_of};
+use model::attempt::{Attempt, Cell, Matrix};
 use model::event::{Event, NatMeasured, Plan};
-use model::inventory::NodeName;
 use model::judge;
-use model::nat::theory::Prediction;
 use model::nat::{NatSpec, Observations, classify};
 use model::protocol::{Call, Probe, Reflector};
-use model::stats::{Criterion, Standing};
+use model::suite::SuiteName;
 
 use super::{Stage, StepError};
 use crate::attempt::Terms;
 use crate::capture::Captures;
 use crate::deployment::PROBE_PORTS;
 use crate::live::Testers;
-use crate::recorder::{Progress, RecordError, Recorder};
+use crate::recorder::{RecordError, Recorder};
 use crate::settings::Settings;
-use crate::suite::matrix::MatrixRun;
-use crate::suite::schedule::Limits;
+use crate::suite::{self, context::Context};
 use crate::tester::Tester;
 
 /// How long a prober waits for a datagram before it counts as filtered.
@@ -33,8 +28,6 @@ const PROBING: Duration = Duration::from_secs(30);
 
 /// Plain UDP gives up earlier than a stack: it has one handshake and no relay.
 const REFERENCE_RUNG: Duration = Duration::from_secs(5);
-
-const EXCHANGE: Duration = Duration::from_secs(20);
 
 pub async fn perform(stage: &mut Stage<'_>) -> Result<(), StepError> {
     // In a wait of hours the laptop may have slept and a host may have rebooted.
@@ -56,15 +49,9 @@ pub async fn perform(stage: &mut Stage<'_>) -> Result<(), StepError> {
 }
 
 struct Test<'a> {
-    settings: &'a Settings,
-    recorder: &'a Recorder,
-    testers: &'a Testers,
-    plan: &'a Plan,
-    cycle: u32,
-    pass: u32,
-    /// Those whose two nodes take part.
+    context: Context<'a>,
+    /// Of all suites, each pair once.
     cells: Vec<Cell>,
-    captures: Captures,
 }
 
 impl<'a> Test<'a> {
@@ -75,31 +62,35 @@ impl<'a> Test<'a> {
         plan: &'a Plan,
     ) -> Self {
         let (cycle, pass) = recorder.with(|run| (run.cycle, run.pass));
-        let takes_part = |name: &NodeName| testers.stack.contains_key(name);
-        let mut cells = cells(&plan.nodes, focus_of(plan));
-        cells.retain(|cell| takes_part(&cell.pair.from) && takes_part(&cell.pair.to));
-        Self {
+        let context = Context {
             settings,
             recorder,
             testers,
             plan,
             cycle,
             pass,
-            cells,
             captures: Captures::new(&settings.capture),
+        };
+        let mut cells: Vec<Cell> = Vec::new();
+        for cell in plan.suites.iter().flat_map(|suite| context.cells(suite)) {
+            if !cells.contains(&cell) {
+                cells.push(cell);
+            }
         }
+        Self { context, cells }
     }
 
     async fn run(&self) -> Result<(), StepError> {
         self.certify_nats().await?;
         self.compare_reference_with_theory().await?;
-        self.judge_stack().await
+        self.perform_suites().await
     }
 
     /// A capture that could not be had is no reason to stop.
     async fn finish_captures(&self) -> Result<(), RecordError> {
-        for failed in self.captures.finish().await {
-            self.find(format!("a capture is missing: {failed}"))?;
+        for failed in self.context.captures.finish().await {
+            self.context
+                .find(format!("a capture is missing: {failed}"))?;
         }
         Ok(())
     }
@@ -107,8 +98,9 @@ impl<'a> Test<'a> {
     /// A box that is not what its label says ends the run: nothing that is
     /// tested behind it would mean what it seems to mean.
     async fn certify_nats(&self) -> Result<(), StepError> {
-        self.doing("measuring the NATs");
+        self.context.doing("measuring the NATs");
         let boxed: Vec<(&Tester, NatSpec)> = self
+            .context
             .testers
             .reference
             .values()
@@ -129,7 +121,7 @@ impl<'a> Test<'a> {
                     .as_ref()
                     .map(|m| format!("{}: {m}", measured.node)),
             );
-            self.recorder.record(Event::NatMeasured(measured))?;
+            self.context.recorder.record(Event::NatMeasured(measured))?;
         }
         if wrong.is_empty() {
             return Ok(());
@@ -143,6 +135,7 @@ impl<'a> Test<'a> {
 
     async fn measure(&self, tester: &Tester, label: NatSpec) -> Result<NatMeasured, StepError> {
         let reflectors = self
+            .context
             .testers
             .reference_coordinators
             .iter()
@@ -175,15 +168,23 @@ impl<'a> Test<'a> {
 
     /// Only where plain UDP does what theory says is a stack's failure the stack's.
     async fn compare_reference_with_theory(&self) -> Result<(), StepError> {
-        self.doing("plain UDP against theory");
+        self.context.doing("plain UDP against theory");
+        let testers = self.context.testers;
         let terms = Terms {
             rung_timeout: REFERENCE_RUNG,
-            ..self.terms(&self.testers.reference_coordinators)
+            ..self.context.terms(&testers.reference_coordinators)
         };
-        let run = self.matrix(Matrix::Reference, &terms, &self.testers.reference);
-        self.planned(Matrix::Reference, self.cells.len());
+        let run = self.context.matrix(
+            Matrix::Reference,
+            &SuiteName::default(),
+            &terms,
+            &testers.reference,
+        );
+        self.context.planned(Matrix::Reference, self.cells.len());
         let attempts = run.run(self.cells.clone(), |_| {}).await?;
-        let usable = attempts.iter().filter(|a| self.is_usable(&a.start.cell));
+        let usable = attempts
+            .iter()
+            .filter(|a| self.context.is_usable(&a.start.cell));
         let mut wrong: Vec<String> = usable.filter_map(disagreement).collect();
         if wrong.is_empty() {
             return Ok(());
@@ -197,184 +198,25 @@ impl<'a> Test<'a> {
         )))
     }
 
-    async fn judge_stack(&self) -> Result<(), StepError> {
-        let terms = self.terms(&self.testers.stack_coordinators);
-        let run = self.matrix(Matrix::Stack, &terms, &self.testers.stack);
-        self.doing("every pair once");
-        self.planned(Matrix::Stack, self.cells.len());
-        run.run(self.cells.clone(), |queue| {
-            queue.retain(|cell| self.is_usable(cell))
-        })
-        .await?;
-        loop {
-            let more = self.next_round();
-            if more.is_empty() {
-                break;
-            }
-            self.doing("more rounds, until the data decide");
-            self.planned(Matrix::Stack, self.attempts().len() + more.len());
-            let ended = run.run(more, |queue| self.keep_open(queue)).await?;
-            if ended.is_empty() {
-                break;
-            }
+    async fn perform_suites(&self) -> Result<(), StepError> {
+        for suite in &self.context.plan.suites {
+            suite::perform(&self.context, suite).await?;
         }
-        self.record_findings()?;
-        let attempts = self.attempts();
-        let judgement = judge::judge(self.plan, &attempts.iter().collect::<Vec<_>>());
-        self.recorder.record(Event::Judged {
-            cycle: self.cycle,
-            pass: self.pass,
+        let Context {
+            plan, cycle, pass, ..
+        } = self.context;
+        let judgement = self
+            .context
+            .recorder
+            .with(|run| judge::judge(plan, &run.yielded(cycle, pass)));
+        self.context.recorder.record(Event::Judged {
+            cycle,
+            pass,
             verdict: judgement.verdict,
             summary: judgement.summary,
         })?;
         Ok(())
     }
-
-    /// For every undecided criterion, as many cells as would settle it if all
-    /// went well, in turn, within the budget.
-    fn next_round(&self) -> Vec<Cell> {
-        let attempts = self.attempts();
-        let attempts: Vec<&Attempt> = attempts.iter().collect();
-        let mut round = Vec::new();
-        for criterion in &self.plan.criteria {
-            let Standing::Open { clean_needed } = judge::standing(criterion, &attempts) else {
-                continue;
-            };
-            let cells: Vec<&Cell> = self
-                .cells
-                .iter()
-                .filter(|c| c.category.to_string() == criterion.name && self.is_usable(c))
-                .collect();
-            let done = attempts
-                .iter()
-                .filter(|a| a.start.cell.category.to_string() == criterion.name)
-                .count();
-            let left = (self.plan.budget as usize).saturating_sub(done);
-            let wanted = usize::try_from(clean_needed)
-                .unwrap_or(usize::MAX)
-                .min(left);
-            round.extend(cells.into_iter().cycle().skip(done).take(wanted).cloned());
-        }
-        interleave(round)
-    }
-
-    /// Neither node was lost on the way.
-    fn is_usable(&self, cell: &Cell) -> bool {
-        let ends = [&cell.pair.from, &cell.pair.to];
-        self.recorder
-            .with(|run| !ends.iter().any(|node| run.degraded.contains_key(*node)))
-    }
-
-    /// Keeps the cells that can still tell us something.
-    fn keep_open(&self, queue: &mut VecDeque<Cell>) {
-        let open = self.recorder.with(|run| {
-            let attempts = run.judged_attempts(self.cycle, self.pass);
-            let is_open =
-                |c: &&Criterion| matches!(judge::standing(c, &attempts), Standing::Open { .. });
-            let names = self
-                .plan
-                .criteria
-                .iter()
-                .filter(is_open)
-                .map(|c| c.name.clone());
-            names.collect::<Vec<String>>()
-        });
-        queue.retain(|cell| open.contains(&cell.category.to_string()) && self.is_usable(cell));
-    }
-
-    /// The stack's attempts of this TEST so far.
-    fn attempts(&self) -> Vec<Attempt> {
-        self.recorder.with(|run| {
-            run.judged_attempts(self.cycle, self.pass)
-                .into_iter()
-                .cloned()
-                .collect()
-        })
-    }
-
-    /// What no criterion judges and a reader should know.
-    fn record_findings(&self) -> Result<(), RecordError> {
-        let attempts = self.attempts();
-        let disagree: Vec<&Attempt> = attempts.iter().filter(|a| a.disagrees()).collect();
-        if let Some(first) = disagree.first() {
-            self.find(format!(
-                "in {} of {} attempts the stack's claim differs from the counted packets; the first is {}, {}: claimed {}, observed {}",
-                disagree.len(),
-                attempts.len(),
-                first.start.id.0,
-                first.start.cell.pair,
-                first.claimed,
-                first.observed.path
-            ))?;
-        }
-        let impossible = attempts.iter().filter(|a| {
-            a.start.cell.predicted == Prediction::Never && a.observed.path == ObservedPath::Direct
-        });
-        for attempt in impossible {
-            self.find(format!(
-                "{}: a direct path where theory says never",
-                attempt.start.cell.pair
-            ))?;
-        }
-        Ok(())
-    }
-
-    fn find(&self, detail: String) -> Result<(), RecordError> {
-        self.recorder.record(Event::Finding { detail })
-    }
-
-    fn terms(&self, coordinators: &[std::net::SocketAddr]) -> Terms {
-        Terms {
-            coordinators: coordinators.to_vec(),
-            payload_bytes: self.plan.payload_bytes,
-            rung_timeout: Duration::from_millis(self.plan.timeout_ms),
-            exchange_timeout: EXCHANGE,
-            observers: self.settings.observers.clone(),
-            nats: self.recorder.with(|run| {
-                let measured = run.nats.iter();
-                measured
-                    .map(|(node, nat)| (node.clone(), nat.certificate.clone()))
-                    .collect()
-            }),
-        }
-    }
-
-    fn matrix(
-        &'a self,
-        matrix: Matrix,
-        terms: &'a Terms,
-        testers: &'a std::collections::HashMap<NodeName, Tester>,
-    ) -> MatrixRun<'a> {
-        let limits = self.settings.config.tests.connectivity.concurrency;
-        MatrixRun {
-            matrix,
-            cycle: self.cycle,
-            pass: self.pass,
-            recorder: self.recorder,
-            terms,
-            testers,
-            captures: &self.captures,
-            limits: Limits {
-                total: limits.total,
-                per_node: limits.per_node,
-            },
-        }
-    }
-
-    fn doing(&self, what: &str) {
-        self.recorder.progress(&Progress::Doing(what.into()));
-    }
-
-    fn planned(&self, matrix: Matrix, attempts: usize) {
-        self.recorder
-            .progress(&Progress::Planned { matrix, attempts });
-    }
-}
-
-/// The slow cells first: what waits for time-outs may as well wait side by side.
-fn interleave(mut cells: Vec<Cell>) -> Vec<Cell> {
-    cells.sort_by_key(|cell| cell.predicted);
-    cells
 }
 
 /// How a reference attempt contradicts theory, if it does.

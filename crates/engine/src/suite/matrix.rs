@@ -8,6 +8,7 @@ use model::attempt::{Attempt, AttemptStart, Cell, Endpoints, Matrix, Observed, O
 use model::event::Event;
 use model::inventory::NodeName;
 use model::protocol::{AttemptId, ClaimedPath, Reason};
+use model::suite::SuiteName;
 
 use crate::attempt::{Terms, drive};
 use crate::capture::Captures;
@@ -18,6 +19,7 @@ use crate::tester::Tester;
 /// One matrix of one TEST.
 pub struct MatrixRun<'a> {
     pub matrix: Matrix,
+    pub suite: SuiteName,
     pub cycle: u32,
     pub pass: u32,
     pub recorder: &'a Recorder,
@@ -63,6 +65,7 @@ impl MatrixRun<'_> {
         let start = AttemptStart {
             id: self.id(position),
             matrix: self.matrix,
+            suite: self.suite.clone(),
             cycle: self.cycle,
             pass: self.pass,
             position,

@@ -1,4 +1,35 @@
-//! What TEST runs.
+//! What TEST runs: one suite after the other, each against what is deployed.
 
+pub mod connectivity;
+pub mod context;
 pub mod matrix;
 pub mod schedule;
+pub mod steps;
+
+use model::event::Event;
+use model::suite::{Driver, Suite};
+
+use crate::steps::StepError;
+use context::Context;
+
+/// Performs a suite, unless this TEST has had it: a run that was resumed goes on
+/// with the first one that is not finished.
+pub async fn perform(context: &Context<'_>, suite: &Suite) -> Result<(), StepError> {
+    let key = (context.cycle, context.pass, suite.name.clone());
+    if context
+        .recorder
+        .with(|run| run.suites_finished.contains(&key))
+    {
+        return Ok(());
+    }
+    match &suite.driver {
+        Driver::Matrix | Driver::NatTraversal => connectivity::perform(context, suite).await?,
+        Driver::Throughput => {}
+        Driver::Steps(steps) => steps::perform(context, suite, steps).await?,
+    }
+    let (cycle, pass, suite) = key;
+    context
+        .recorder
+        .record(Event::SuiteFinished { cycle, pass, suite })?;
+    Ok(())
+}

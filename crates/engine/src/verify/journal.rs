@@ -157,9 +157,15 @@ pub fn verdicts(entries: &[Entry]) -> Check {
             continue;
         };
         let Some(plan) = &run.plan else { continue };
-        let attempts = run.judged_attempts(*cycle, *pass);
-        let again = judge::judge(plan, &attempts);
-        let counted = |what| attempts.iter().filter(|a| a.verdict() == what).count();
+        let yielded = run.yielded(*cycle, *pass);
+        let again = judge::judge(plan, &yielded);
+        let counted = |what| {
+            yielded
+                .attempts
+                .iter()
+                .filter(|a| a.verdict() == what)
+                .count()
+        };
         words.push(format!(
             "{} from {} successes and {} failures",
             again.verdict,

@@ -18,6 +18,8 @@ use super::*;
 use crate::documents;
 use crate::journal::{Journal, read};
 use model::event::Event;
+use model::measure::Yield;
+use model::suite::{SuiteName, built_in};
 
 /// A run of two public nodes: one of its attempts failed.
 struct Bed {
@@ -35,6 +37,7 @@ fn attempt(position: u32, outcome: Outcome) -> Attempt {
         start: AttemptStart {
             id: AttemptId(format!("stack-0.0-{position:04}")),
             matrix: Matrix::Stack,
+            suite: SuiteName::default(),
             cycle: 0,
             pass: 0,
             position,
@@ -53,12 +56,14 @@ fn attempt(position: u32, outcome: Outcome) -> Attempt {
             via: None,
             forth_bytes: 262_144,
             back_bytes: 262_144,
+            ..Observed::UNMEASURED
         },
         claimed: ClaimedPath::Direct,
         rungs: Vec::new(),
         connect_ms: Some(41.2),
         at_once: 1,
         endpoints: Endpoints::default(),
+        explanation: None,
     }
 }
 
@@ -81,7 +86,11 @@ fn plan() -> Plan {
         fleet: "f".into(),
         runs_on: "twin t".into(),
         nodes: vec![node("a"), node("b")],
+        suites: built_in(),
+        expressions: Vec::new(),
+        baseline: None,
         criteria: vec![Criterion {
+            suite: SuiteName::default(),
             name: "direct".into(),
             target: 99.0,
             margin: 40.0,
@@ -99,7 +108,13 @@ fn plan() -> Plan {
 /// What a run with these outcomes would have journalled up to its judgement.
 fn events(outcomes: Vec<Outcome>) -> Vec<Event> {
     let attempts: Vec<Attempt> = (0..).zip(outcomes).map(|(n, o)| attempt(n, o)).collect();
-    let judgement = model::judge::judge(&plan(), &attempts.iter().collect::<Vec<_>>());
+    let judgement = model::judge::judge(
+        &plan(),
+        &Yield {
+            attempts: attempts.iter().collect(),
+            measured: Vec::new(),
+        },
+    );
     let mut events = vec![
         Event::Confirmed(plan().into()),
         Event::Environment(Environment::default()),

@@ -12,6 +12,10 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use crate::inventory::Node;
+use crate::suite::{Suite, SuiteConfig, SuiteName, built_in};
+
+/// The focus that means all of a module's suites.
+pub const FULL_SUITE: &str = "full-suite";
 
 /// With every default filled in.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -24,9 +28,16 @@ pub struct Config {
     /// Where runs are kept.
     pub state_dir: Option<String>,
     pub modules: BTreeMap<String, Module>,
+    /// Suites whose steps the tester performs, by name.
+    #[serde(default)]
+    pub suites: BTreeMap<String, SuiteConfig>,
+    /// Words for several suites at once.
+    #[serde(default)]
+    pub focuses: BTreeMap<String, Vec<String>>,
     pub build: BuildConfig,
     pub deploy: DeployConfig,
     pub bootstrap: Option<BootstrapConfig>,
+    pub criteria: CriteriaConfig,
     pub tests: TestsConfig,
     pub soak: SoakConfig,
 }
@@ -86,6 +97,24 @@ pub struct BootstrapConfig {
     /// `HOST:PORT`, by name, hostname or address.
     #[serde(default)]
     pub nodes: Vec<String>,
+}
+
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct CriteriaConfig {
+    /// What has to hold with the criteria `custom`; asked for where absent.
+    pub custom: Option<String>,
+    pub improvement: ImprovementConfig,
+}
+
+/// In percentage points of a rate, in percent of anything else.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ImprovementConfig {
+    /// Better is more than this.
+    pub margin: f64,
+    /// Worse is more than this.
+    pub tolerance: f64,
 }
 
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -193,6 +222,56 @@ impl Config {
             .iter()
             .map(|(name, module)| module.project.as_deref().unwrap_or(name))
             .collect()
+    }
+
+    /// A suite by name: one that the engine drives, or one of this config.
+    pub fn suite(&self, name: &str) -> Option<Suite> {
+        let built_in = built_in()
+            .into_iter()
+            .find(|suite| *suite.name.as_str() == *name);
+        built_in.or_else(|| self.suites.get(name).map(|suite| suite.named(name)))
+    }
+
+    /// What a module's tests are, of those that exist.
+    pub fn suites_of(&self, module: &Module) -> Vec<Suite> {
+        if module.tests.is_empty() {
+            return built_in();
+        }
+        module
+            .tests
+            .iter()
+            .filter_map(|name| self.suite(name))
+            .collect()
+    }
+
+    /// The suites that a focus means for a module: the one of that name, those
+    /// that `focuses` lists under it, or with `full-suite` all.
+    ///
+    /// # Errors
+    /// The module has none of that name.
+    pub fn focus(&self, module: &Module, word: &str) -> Result<Vec<Suite>, UnknownChoice> {
+        let all = self.suites_of(module);
+        let group = self.focuses.get(word);
+        let is_meant = |suite: &SuiteName| {
+            word == FULL_SUITE
+                || suite.as_str() == word
+                || group.is_some_and(|group| group.iter().any(|name| name == suite.as_str()))
+        };
+        let meant: Vec<Suite> = all
+            .iter()
+            .filter(|suite| is_meant(&suite.name))
+            .cloned()
+            .collect();
+        if meant.is_empty() {
+            let groups = self.focuses.iter().filter_map(|(word, group)| {
+                let has = |name: &String| all.iter().any(|suite| suite.name.as_str() == *name);
+                group.iter().any(has).then_some(word.as_str())
+            });
+            let known: Vec<&str> = all.iter().map(|suite| suite.name.as_str()).collect();
+            let known = known.into_iter().chain(groups).chain([FULL_SUITE]);
+            return Err(UnknownChoice::new("focus", word, known));
+        }
+        Ok(meant)
     }
 
     /// WAIT_1HR and WAIT_6HR, where they are on.

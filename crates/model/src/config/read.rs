@@ -185,6 +185,19 @@ fn problems(config: &Config, source: &Source) -> Vec<Problem> {
             }
         }
     }
+    let improvement = config.criteria.improvement;
+    for (name, value) in [
+        ("margin", improvement.margin),
+        ("tolerance", improvement.tolerance),
+    ] {
+        if !(0.0..100.0).contains(&value) {
+            found.push(source.problem_with(
+                &value.to_string(),
+                format!("criteria.improvement.{name} is {value}"),
+                "give a number from 0 up and below 100",
+            ));
+        }
+    }
     let registry = config
         .bootstrap
         .as_ref()
@@ -301,9 +314,12 @@ mod shape {
         fleet: String,
         state_dir: String,
         modules: BTreeMap<String, Module>,
+        suites: BTreeMap<String, crate::suite::SuiteConfig>,
+        focuses: BTreeMap<String, Vec<String>>,
         build: Build,
         deploy: Deploy,
         bootstrap: Bootstrap,
+        criteria: Criteria,
         tests: Tests,
         soak: Soak,
     });
@@ -331,6 +347,14 @@ mod shape {
         nodes: Nodes
     });
     shape!(Bootstrap { registry: String, nodes: Vec<String> });
+    shape!(Criteria {
+        custom: String,
+        improvement: Improvement
+    });
+    shape!(Improvement {
+        margin: f64,
+        tolerance: f64
+    });
     shape!(Tests {
         connectivity: Connectivity
     });

@@ -52,6 +52,10 @@ pub enum Category {
     Relay,
 }
 
+impl Category {
+    pub const ALL: [Self; 3] = [Self::Direct, Self::NatTraversed, Self::Relay];
+}
+
 impl std::fmt::Display for Category {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.pad(match self {

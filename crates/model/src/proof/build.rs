@@ -5,9 +5,10 @@ use std::collections::BTreeMap;
 use jiff::Timestamp;
 
 use crate::attempt::{Attempt, Cell, Counted, Matrix, ObservedPath};
-use crate::cells::{cells, focus_of};
+use crate::cells::cells;
 use crate::event::{Entry, Event, EvidenceFile, EvidenceKind, Plan, PlanNode, StopCause};
 use crate::judge;
+use crate::measure::TELLING_AT_ONCE;
 use crate::nat::describe;
 use crate::proof::{
     Evidence, JournalMark, MatrixCell, NodeNatProof, PassResult, Proof, ProofNode, Reviewed,
@@ -16,10 +17,7 @@ use crate::proof::{
 use crate::protocol::ClaimedPath;
 use crate::run::{IllegalEvent, Run, State};
 use crate::stats::Verdict;
-
-/// With more attempts than these at once, they wait for the processor and their
-/// connect times say little of the network.
-const TELLING_AT_ONCE: u32 = 4;
+use crate::suite::Suite;
 
 #[derive(Debug, thiserror::Error, PartialEq, Eq)]
 pub enum ProofError {
@@ -83,7 +81,7 @@ impl History {
 
     fn judged(&mut self, cycle: u32, pass: u32, at: Timestamp) {
         let Some(plan) = &self.run.plan else { return };
-        let judgement = judge::judge(plan, &self.run.judged_attempts(cycle, pass));
+        let judgement = judge::judge(plan, &self.run.yielded(cycle, pass));
         self.passes.push(PassResult {
             cycle,
             pass,
@@ -108,14 +106,16 @@ impl History {
 fn build(history: &History, plan: &Plan, journal: JournalMark, last: Timestamp) -> Proof {
     let run = &history.run;
     let (cycle, pass) = last_test(run);
-    let judged = run.judged_attempts(cycle, pass);
-    let judgement = judge::judge(plan, &judged);
+    let yielded = run.yielded(cycle, pass);
+    let judgement = judge::judge(plan, &yielded);
     let (verdict, summary) = verdict(run, judgement.verdict, judgement.summary);
-    let cells = cells(&plan.nodes, focus_of(plan));
     let collected = run.collected.clone().unwrap_or_default();
+    let cells = plan.suites.iter().flat_map(|suite| {
+        let cells = cells(&plan.nodes, suite).into_iter();
+        cells.map(move |cell| (suite, cell))
+    });
     let mut matrix: Vec<MatrixCell> = cells
-        .iter()
-        .map(|cell| matrix_cell(run, cell, &judged, (cycle, pass)))
+        .map(|(suite, cell)| matrix_cell(run, suite, &cell, &yielded.attempts, (cycle, pass)))
         .collect();
     let late = collected.wan.filter(|wan| !wan.was_in_time());
     if late.is_some() {
@@ -139,6 +139,7 @@ fn build(history: &History, plan: &Plan, journal: JournalMark, last: Timestamp) 
         criteria: judgement.criteria,
         matrix,
         attempts: run.attempts.clone(),
+        measured: run.measured.clone(),
         nodes: plan
             .nodes
             .iter()
@@ -181,8 +182,10 @@ pub fn last_test(run: &Run) -> (u32, u32) {
         .attempts
         .iter()
         .filter(|a| a.start.matrix == Matrix::Stack);
+    let measured = run.measured.iter().map(|m| (m.cycle, m.pass));
     tried
         .map(|a| (a.start.cycle, a.start.pass))
+        .chain(measured)
         .max()
         .unwrap_or((run.cycle, run.pass))
 }
@@ -201,11 +204,17 @@ fn verdict(run: &Run, judged: Verdict, summary: String) -> (Verdict, String) {
     }
 }
 
-fn matrix_cell(run: &Run, cell: &Cell, judged: &[&Attempt], test: (u32, u32)) -> MatrixCell {
+fn matrix_cell(
+    run: &Run,
+    suite: &Suite,
+    cell: &Cell,
+    judged: &[&Attempt],
+    test: (u32, u32),
+) -> MatrixCell {
     let attempts: Vec<&Attempt> = judged
         .iter()
         .copied()
-        .filter(|a| a.start.cell.pair == cell.pair)
+        .filter(|a| a.start.suite == suite.name && a.start.cell.pair == cell.pair)
         .collect();
     let first = attempts.first();
     let counted = |what| attempts.iter().filter(|a| a.verdict() == what).count() as u64;
@@ -216,6 +225,7 @@ fn matrix_cell(run: &Run, cell: &Cell, judged: &[&Attempt], test: (u32, u32)) ->
             && (a.start.cycle, a.start.pass) == test
     });
     MatrixCell {
+        suite: suite.name.clone(),
         pair: cell.pair.clone(),
         category: cell.category,
         predicted: cell.predicted,

@@ -60,6 +60,9 @@ fn story(out: &mut String, a: &Attempt) {
         Escaped(&a.start.id.0),
         Escaped(&judge::why(a).unwrap_or_default()),
     );
+    if let Some(explained) = &a.explanation {
+        put!(out, "<p><b>{}</b></p>\n", Escaped(&explained.sentence));
+    }
     if !a.rungs.is_empty() {
         out.push_str("<ol class=\"rungs\">\n");
         a.rungs.iter().for_each(|r| rung(out, r));

@@ -14,6 +14,7 @@ use model::proof::{
 use model::protocol::{AttemptId, ClaimedPath, Failure, Reason, Rung};
 use model::run::State;
 use model::stats::Criterion;
+use model::suite::SuiteName;
 
 use super::*;
 
@@ -36,12 +37,16 @@ fn saying(words: &str) -> Proof {
         interval: Some([9.4, 99.2]),
         verdict: Verdict::Inconclusive,
         reason: text(),
+        asks: text(),
+        uneven: vec![text()],
+        ..CriterionResult::default()
     };
     let failure = Failure::new(Reason::Timeout, words);
     let attempt = Attempt {
         start: AttemptStart {
             id: AttemptId(text()),
             matrix: Matrix::Stack,
+            suite: SuiteName::default(),
             cycle: 0,
             pass: 0,
             position: 0,
@@ -59,10 +64,16 @@ fn saying(words: &str) -> Proof {
             elapsed_ms: 4000.0,
             timeout_ms: 10_000,
             failure: Some(failure),
+            dialled: Vec::new(),
         }],
         connect_ms: None,
         at_once: 1,
         endpoints: Endpoints::default(),
+        explanation: Some(model::explain::Explanation {
+            cause: model::explain::Cause::UdpBlocked,
+            sentence: text(),
+            seen: vec![text()],
+        }),
     };
     let pass = |pass| PassResult {
         cycle: 0,
@@ -82,7 +93,10 @@ fn saying(words: &str) -> Proof {
         ended_at: at(90),
         state: "STOPPED".into(),
         criteria: vec![criterion.clone()],
+        links: Vec::new(),
+        measured: Vec::new(),
         matrix: vec![MatrixCell {
+            suite: SuiteName::default(),
             pair,
             category: Category::NatTraversed,
             predicted: Prediction::Always,
@@ -131,7 +145,11 @@ fn saying(words: &str) -> Proof {
                     longitude: 11.0,
                 }),
             }],
+            suites: Vec::new(),
+            expressions: vec![text()],
+            baseline: None,
             criteria: vec![Criterion {
+                suite: SuiteName::default(),
                 name: text(),
                 target: 99.0,
                 margin: 4.0,

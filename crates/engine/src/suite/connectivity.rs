@@ -1,0 +1,132 @@
+//! The suites `connectivity` and `nat-traversal`: every cell once, then cells of
+//! undecided criteria again, until the data decide or the budget is spent.
+
+use std::collections::VecDeque;
+
+use model::attempt::{Attempt, Cell, Matrix, ObservedPath};
+use model::judge::Want;
+use model::nat::theory::Prediction;
+use model::suite::Suite;
+
+use crate::recorder::RecordError;
+use crate::steps::StepError;
+use crate::suite::context::Context;
+
+pub async fn perform(context: &Context<'_>, suite: &Suite) -> Result<(), StepError> {
+    let rounds = Rounds {
+        context,
+        suite,
+        cells: context.cells(suite),
+    };
+    rounds.run().await?;
+    rounds.record_findings()?;
+    Ok(())
+}
+
+struct Rounds<'a> {
+    context: &'a Context<'a>,
+    suite: &'a Suite,
+    cells: Vec<Cell>,
+}
+
+impl Rounds<'_> {
+    async fn run(&self) -> Result<(), RecordError> {
+        let testers = self.context.testers;
+        let terms = self.context.terms(&testers.stack_coordinators);
+        let run = self
+            .context
+            .matrix(Matrix::Stack, &self.suite.name, &terms, &testers.stack);
+        self.context
+            .doing(&format!("{}: every pair once", self.suite.name));
+        self.context.planned(Matrix::Stack, self.cells.len());
+        run.run(self.cells.clone(), |queue| {
+            queue.retain(|cell| self.context.is_usable(cell))
+        })
+        .await?;
+        loop {
+            let more = self.next_round();
+            if more.is_empty() {
+                return Ok(());
+            }
+            self.context.doing("more rounds, until the data decide");
+            let done = self.context.attempts(&self.suite.name).len();
+            self.context.planned(Matrix::Stack, done + more.len());
+            let ended = run.run(more, |queue| self.keep_open(queue)).await?;
+            if ended.is_empty() {
+                return Ok(());
+            }
+        }
+    }
+
+    /// For every undecided criterion, as many cells as would settle it if all
+    /// went well, in turn, within the budget.
+    fn next_round(&self) -> Vec<Cell> {
+        let mut round = Vec::new();
+        for want in self.context.wants(&self.suite.name) {
+            let cells: Vec<&Cell> = self
+                .cells
+                .iter()
+                .filter(|cell| counts_for(cell, &want) && self.context.is_usable(cell))
+                .collect();
+            let left = (self.context.plan.budget as usize).saturating_sub(want.had);
+            let wanted = usize::try_from(want.more).unwrap_or(usize::MAX).min(left);
+            round.extend(
+                cells
+                    .into_iter()
+                    .cycle()
+                    .skip(want.had)
+                    .take(wanted)
+                    .cloned(),
+            );
+        }
+        interleave(round)
+    }
+
+    /// Keeps the cells that can still tell us something.
+    fn keep_open(&self, queue: &mut VecDeque<Cell>) {
+        let wants = self.context.wants(&self.suite.name);
+        queue.retain(|cell| {
+            wants.iter().any(|want| counts_for(cell, want)) && self.context.is_usable(cell)
+        });
+    }
+
+    /// What no criterion judges and a reader should know.
+    fn record_findings(&self) -> Result<(), RecordError> {
+        let attempts = self.context.attempts(&self.suite.name);
+        let disagree: Vec<&Attempt> = attempts.iter().filter(|a| a.disagrees()).collect();
+        if let Some(first) = disagree.first() {
+            self.context.find(format!(
+                "in {} of {} attempts the stack's claim differs from the counted packets; the first is {}, {}: claimed {}, observed {}",
+                disagree.len(),
+                attempts.len(),
+                first.start.id.0,
+                first.start.cell.pair,
+                first.claimed,
+                first.observed.path
+            ))?;
+        }
+        let impossible = attempts.iter().filter(|a| {
+            a.start.cell.predicted == Prediction::Never && a.observed.path == ObservedPath::Direct
+        });
+        for attempt in impossible {
+            self.context.find(format!(
+                "{}: a direct path where theory says never",
+                attempt.start.cell.pair
+            ))?;
+        }
+        Ok(())
+    }
+}
+
+/// A category's cells count for it, and every cell for what all attempts carry.
+fn counts_for(cell: &Cell, want: &Want) -> bool {
+    let category = cell.category.to_string();
+    let categories = ["direct", "nat_traversed", "relay"];
+    category == want.measure || !categories.contains(&want.measure.as_str())
+}
+
+/// The slow cells first: what waits for time-outs may as well wait side by side.
+fn interleave(mut cells: Vec<Cell>) -> Vec<Cell> {
+    cells.sort_by_key(|cell| cell.predicted);
+    cells
+}

@@ -1,0 +1,135 @@
+//! What every suite works with.
+
+use std::collections::HashMap;
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use model::attempt::{Attempt, Cell, Matrix};
+use model::cells::cells;
+use model::event::{Event, Plan};
+use model::inventory::NodeName;
+use model::judge::{self, Want};
+use model::suite::{Suite, SuiteName};
+
+use crate::attempt::Terms;
+use crate::capture::Captures;
+use crate::live::Testers;
+use crate::recorder::{Progress, RecordError, Recorder};
+use crate::settings::Settings;
+use crate::suite::matrix::MatrixRun;
+use crate::suite::schedule::Limits;
+use crate::tester::Tester;
+
+const EXCHANGE: Duration = Duration::from_secs(20);
+
+/// One TEST.
+pub struct Context<'a> {
+    pub settings: &'a Settings,
+    pub recorder: &'a Recorder,
+    pub testers: &'a Testers,
+    pub plan: &'a Plan,
+    pub cycle: u32,
+    pub pass: u32,
+    pub captures: Captures,
+}
+
+impl<'a> Context<'a> {
+    /// A suite's cells, of those whose two nodes take part.
+    pub fn cells(&self, suite: &Suite) -> Vec<Cell> {
+        let takes_part = |name: &NodeName| self.testers.stack.contains_key(name);
+        let mut cells = cells(&self.plan.nodes, suite);
+        cells.retain(|cell| takes_part(&cell.pair.from) && takes_part(&cell.pair.to));
+        cells
+    }
+
+    /// Neither node was lost on the way.
+    pub fn is_usable(&self, cell: &Cell) -> bool {
+        let ends = [&cell.pair.from, &cell.pair.to];
+        self.recorder
+            .with(|run| !ends.iter().any(|node| run.degraded.contains_key(*node)))
+    }
+
+    /// The nodes that a suite of steps has testers on now, in the plan's order.
+    pub fn usable_nodes(&self) -> Vec<NodeName> {
+        let planned = self.plan.nodes.iter().map(|node| &node.name);
+        let there = planned.filter(|name| self.testers.stack.contains_key(*name));
+        self.recorder.with(|run| {
+            there
+                .filter(|name| !run.degraded.contains_key(*name))
+                .cloned()
+                .collect()
+        })
+    }
+
+    /// What is to be tried more of, for the criteria about a suite to be decided.
+    pub fn wants(&self, suite: &SuiteName) -> Vec<Want> {
+        self.recorder.with(|run| {
+            let yielded = run.yielded(self.cycle, self.pass);
+            judge::wants(self.plan, &yielded, suite)
+        })
+    }
+
+    /// The stack's attempts of a suite in this TEST so far.
+    pub fn attempts(&self, suite: &SuiteName) -> Vec<Attempt> {
+        self.recorder.with(|run| {
+            run.judged_attempts(self.cycle, self.pass)
+                .into_iter()
+                .filter(|a| a.start.suite == *suite)
+                .cloned()
+                .collect()
+        })
+    }
+
+    pub fn find(&self, detail: String) -> Result<(), RecordError> {
+        self.recorder.record(Event::Finding { detail })
+    }
+
+    pub fn terms(&self, coordinators: &[SocketAddr]) -> Terms {
+        Terms {
+            coordinators: coordinators.to_vec(),
+            payload_bytes: self.plan.payload_bytes,
+            rung_timeout: Duration::from_millis(self.plan.timeout_ms),
+            exchange_timeout: EXCHANGE,
+            observers: self.settings.observers.clone(),
+            nats: self.recorder.with(|run| {
+                let measured = run.nats.iter();
+                measured
+                    .map(|(node, nat)| (node.clone(), nat.certificate.clone()))
+                    .collect()
+            }),
+        }
+    }
+
+    pub fn matrix<'m>(
+        &'m self,
+        matrix: Matrix,
+        suite: &SuiteName,
+        terms: &'m Terms,
+        testers: &'m HashMap<NodeName, Tester>,
+    ) -> MatrixRun<'m> {
+        let limits = self.settings.config.tests.connectivity.concurrency;
+        MatrixRun {
+            matrix,
+            suite: suite.clone(),
+            cycle: self.cycle,
+            pass: self.pass,
+            recorder: self.recorder,
+            terms,
+            testers,
+            captures: &self.captures,
+            limits: Limits {
+                total: limits.total,
+                per_node: limits.per_node,
+            },
+        }
+    }
+
+    pub fn doing(&self, what: &str) {
+        self.recorder.progress(&Progress::Doing(what.into()));
+    }
+
+    pub fn planned(&self, matrix: Matrix, attempts: usize) {
+        self.recorder
+            .progress(&Progress::Planned { matrix, attempts });
+    }
+}

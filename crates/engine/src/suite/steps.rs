@@ -1,0 +1,286 @@
+//! A suite whose steps the testers perform: the engine says who, when and with
+//! whom, and takes down what they answer. What a step does it does not know.
+
+use std::collections::{BTreeMap, HashMap};
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use futures::future::join_all;
+use model::event::Event;
+use model::inventory::NodeName;
+use model::measure::{Kind, Measured, Trial, Values};
+use model::protocol::{AttemptId, Call, Fellow, Perform, Performed};
+use model::suite::{At, STEPS_DONE, Step, Suite};
+
+use crate::agent::AgentError;
+use crate::recorder::RecordError;
+use crate::steps::StepError;
+use crate::suite::context::Context;
+
+/// The last step of every round, also of one that failed.
+const END: &str = "end";
+const END_LIMIT: Duration = Duration::from_secs(10);
+
+pub async fn perform(
+    context: &Context<'_>,
+    suite: &Suite,
+    steps: &[Step],
+) -> Result<(), StepError> {
+    check_capability(context, suite)?;
+    for round in first_round(context, suite).. {
+        context.doing(&format!("{}: round {}", suite.name, round + 1));
+        let nodes = context.usable_nodes();
+        let Some(mut session) = Session::open(context, suite, round, nodes).await? else {
+            return Ok(());
+        };
+        for step in steps {
+            session.step(step).await?;
+        }
+        session.end().await;
+        if !another_round(context, suite) {
+            return Ok(());
+        }
+    }
+    Ok(())
+}
+
+/// A tester that does not know the suite is the wrong tester: nothing would be learnt.
+fn check_capability(context: &Context<'_>, suite: &Suite) -> Result<(), StepError> {
+    let wanted = format!("suite:{}", suite.name);
+    let lacking = context.testers.stack.values().find_map(|tester| {
+        let hello = tester.hello();
+        (!hello.capabilities.contains(&wanted)).then(|| hello.tester.clone())
+    });
+    match lacking {
+        None => Ok(()),
+        Some(tester) => Err(StepError::Infrastructure(format!(
+            "{tester} does not know the suite `{}`: its hello lists no capability `{wanted}`",
+            suite.name
+        ))),
+    }
+}
+
+/// After an interruption, rounds go on counting.
+fn first_round(context: &Context<'_>, suite: &Suite) -> u32 {
+    context.recorder.with(|run| {
+        let yielded = run.yielded(context.cycle, context.pass);
+        let ours = yielded.measured.iter().filter(|m| m.suite == suite.name);
+        ours.map(|m| m.round + 1).max().unwrap_or(0)
+    })
+}
+
+/// Whether some rate is undecided and has trials left, and got some at all.
+fn another_round(context: &Context<'_>, suite: &Suite) -> bool {
+    let budget = context.plan.budget as usize;
+    context
+        .wants(&suite.name)
+        .iter()
+        .any(|want| (1..budget).contains(&want.had))
+}
+
+/// One round: every tester with an endpoint of its own, and what each has said.
+struct Session<'a> {
+    context: &'a Context<'a>,
+    suite: &'a Suite,
+    round: u32,
+    id: AttemptId,
+    nodes: Vec<NodeName>,
+    binds: HashMap<NodeName, SocketAddr>,
+    said: BTreeMap<NodeName, serde_json::Value>,
+}
+
+impl<'a> Session<'a> {
+    /// `None` where no node is left.
+    async fn open(
+        context: &'a Context<'a>,
+        suite: &'a Suite,
+        round: u32,
+        nodes: Vec<NodeName>,
+    ) -> Result<Option<Self>, RecordError> {
+        if nodes.is_empty() {
+            return Ok(None);
+        }
+        let binds = nodes
+            .iter()
+            .filter_map(|node| Some((node.clone(), context.testers.stack.get(node)?.fresh_bind())))
+            .collect();
+        Ok(Some(Self {
+            context,
+            suite,
+            round,
+            id: AttemptId(format!(
+                "{}-{}.{}-{round:04}",
+                suite.name, context.cycle, context.pass
+            )),
+            nodes,
+            binds,
+            said: BTreeMap::new(),
+        }))
+    }
+
+    async fn step(&mut self, step: &Step) -> Result<(), RecordError> {
+        match step.at {
+            At::Every => self.together(step, &self.nodes.clone()).await,
+            At::One => {
+                let turn = self.round as usize % self.nodes.len();
+                self.together(step, &[self.nodes[turn].clone()]).await
+            }
+            At::Turns => {
+                for node in self.nodes.clone() {
+                    self.together(step, &[node]).await?;
+                }
+                Ok(())
+            }
+        }
+    }
+
+    async fn together(&mut self, step: &Step, nodes: &[NodeName]) -> Result<(), RecordError> {
+        let limit = Duration::from_secs(step.timeout_seconds);
+        let session = &*self;
+        let calls = nodes.iter().map(|node| async move {
+            let call = session.call(node, &step.step, step.params.clone(), limit);
+            (node, session.ask(node, call, limit).await)
+        });
+        for (node, answer) in join_all(calls).await {
+            self.take_down(step, node, answer)?;
+        }
+        Ok(())
+    }
+
+    async fn end(&self) {
+        let calls = self.nodes.iter().map(|node| {
+            let call = self.call(node, END, serde_json::Value::Null, END_LIMIT);
+            self.ask(node, call, END_LIMIT)
+        });
+        // A tester that cannot end its round says so in the next one.
+        join_all(calls).await;
+    }
+
+    fn call(
+        &self,
+        node: &NodeName,
+        step: &str,
+        params: serde_json::Value,
+        limit: Duration,
+    ) -> Perform {
+        let others = self.said.iter().filter(|(other, _)| *other != node);
+        Perform {
+            session: self.id.clone(),
+            suite: self.suite.name.to_string(),
+            step: step.to_owned(),
+            bind: self.binds.get(node).copied(),
+            coordinators: self.context.testers.stack_coordinators.clone(),
+            fellows: others
+                .map(|(node, said)| Fellow {
+                    node: node.to_string(),
+                    said: said.clone(),
+                })
+                .collect(),
+            params,
+            timeout_ms: u64::try_from(limit.as_millis()).unwrap_or(u64::MAX),
+        }
+    }
+
+    async fn ask(
+        &self,
+        node: &NodeName,
+        call: Perform,
+        limit: Duration,
+    ) -> Result<Performed, AgentError> {
+        let tester = self.context.testers.stack.get(node);
+        let tester = tester.ok_or_else(|| AgentError::Gone {
+            node: node.clone(),
+            method: "perform",
+        })?;
+        tester.agent().await?.call(Call::Perform(call), limit).await
+    }
+
+    /// A step that fails is a failed trial of `steps_done`, whatever it measured
+    /// before; what it measures counts only once it is done.
+    fn take_down(
+        &mut self,
+        step: &Step,
+        node: &NodeName,
+        answer: Result<Performed, AgentError>,
+    ) -> Result<(), RecordError> {
+        let (trial, detail) = match &answer {
+            Ok(_) => (Trial::Success, None),
+            Err(AgentError::Failed { failure, .. }) if failure.reason.is_infrastructure() => {
+                (Trial::Infrastructure, Some(failure.to_string()))
+            }
+            Err(error) => (Trial::Failure, Some(crate::error_chain(error))),
+        };
+        self.record(
+            node,
+            STEPS_DONE,
+            BTreeMap::from([("step".to_owned(), step.step.clone())]),
+            Values::Outcomes(vec![trial]),
+            detail,
+        )?;
+        let Ok(performed) = answer else {
+            return Ok(());
+        };
+        if !performed.said.is_null() {
+            self.said.insert(node.clone(), performed.said);
+        }
+        for taken in performed.measures {
+            match self.fault(&taken.name, &taken.values) {
+                None => self.record(
+                    node,
+                    &taken.name,
+                    taken.conditions,
+                    taken.values,
+                    taken.detail,
+                )?,
+                Some(fault) => self
+                    .context
+                    .find(format!("{node}: {}: {fault}", step.step))?,
+            }
+        }
+        Ok(())
+    }
+
+    /// What is wrong with values that a tester reports, if anything.
+    fn fault(&self, name: &str, values: &Values) -> Option<String> {
+        let Some(def) = self.suite.measures.iter().find(|m| m.name == name) else {
+            return Some(format!(
+                "the measure `{name}` is not declared for the suite `{}` and was left out",
+                self.suite.name
+            ));
+        };
+        match (def.kind, values) {
+            (Kind::Samples, Values::Samples(numbers)) if numbers.iter().all(|n| n.is_finite()) => {
+                None
+            }
+            (Kind::Rate, Values::Outcomes(_)) => None,
+            _ => Some(format!(
+                "the values of `{name}` are not what it is declared as, {:?}, and were left out",
+                def.kind
+            )),
+        }
+    }
+
+    fn record(
+        &self,
+        node: &NodeName,
+        measure: &str,
+        conditions: BTreeMap<String, String>,
+        values: Values,
+        detail: Option<String>,
+    ) -> Result<(), RecordError> {
+        self.context
+            .recorder
+            .record(Event::Measured(Box::new(Measured {
+                suite: self.suite.name.clone(),
+                measure: measure.to_owned(),
+                cycle: self.context.cycle,
+                pass: self.context.pass,
+                round: self.round,
+                from: Some(node.clone()),
+                to: None,
+                conditions,
+                values,
+                detail,
+            })))
+    }
+}

@@ -1,0 +1,222 @@
+//! A suite: a named thing that TEST performs against deployed testers, and that
+//! yields attempts and measures.
+//!
+//! The suites of the request are defined here. Others come from a config, as a
+//! list of steps that testers perform; the engine drives them without knowing
+//! what they do.
+
+use std::collections::BTreeMap;
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use crate::measure::{Direction, Kind, MeasureDef, Unit};
+
+/// `connectivity`, `broadcast`.
+#[derive(
+    Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema,
+)]
+#[serde(transparent)]
+pub struct SuiteName(String);
+
+impl SuiteName {
+    pub fn new(name: impl Into<String>) -> Self {
+        Self(name.into())
+    }
+
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+/// What attempts of journals older than suites belong to.
+impl Default for SuiteName {
+    fn default() -> Self {
+        Self::new(CONNECTIVITY)
+    }
+}
+
+impl std::fmt::Display for SuiteName {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.pad(&self.0)
+    }
+}
+
+pub const CONNECTIVITY: &str = "connectivity";
+pub const NAT_TRAVERSAL: &str = "nat-traversal";
+pub const THROUGHPUT: &str = "throughput";
+
+/// A suite as a plan holds it: everything that is fixed before it runs.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct Suite {
+    pub name: SuiteName,
+    /// In a line.
+    pub does: String,
+    pub driver: Driver,
+    pub measures: Vec<MeasureDef>,
+}
+
+/// Who knows how a suite goes.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Driver {
+    /// Every ordered pair once, then undecided categories again.
+    Matrix,
+    NatTraversal,
+    Throughput,
+    /// The tester: the engine calls `perform`, step by step.
+    Steps(Vec<Step>),
+}
+
+/// One call that testers get in every round of a suite.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Step {
+    pub step: String,
+    #[serde(default)]
+    pub at: At,
+    #[serde(default = "half_a_minute")]
+    pub timeout_seconds: u64,
+    /// For the tester; nobody else reads it.
+    #[serde(default)]
+    pub params: serde_json::Value,
+}
+
+/// Who performs a step. The next step begins when all are done.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum At {
+    /// All testers at once.
+    #[default]
+    Every,
+    /// One after the other.
+    Turns,
+    /// One alone, another one in each round.
+    One,
+}
+
+fn half_a_minute() -> u64 {
+    30
+}
+
+/// A suite of steps, as a config declares it.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct SuiteConfig {
+    pub does: String,
+    pub steps: Vec<Step>,
+    #[serde(default)]
+    pub measures: BTreeMap<String, MeasureDef>,
+}
+
+/// The measure that every suite of steps has: whether steps were done at all.
+pub const STEPS_DONE: &str = "steps_done";
+
+impl SuiteConfig {
+    pub fn named(&self, name: &str) -> Suite {
+        let declared = self.measures.iter().map(|(name, def)| MeasureDef {
+            name: name.clone(),
+            ..def.clone()
+        });
+        Suite {
+            name: SuiteName::new(name),
+            does: self.does.clone(),
+            driver: Driver::Steps(self.steps.clone()),
+            measures: declared.chain([steps_done()]).collect(),
+        }
+    }
+}
+
+fn steps_done() -> MeasureDef {
+    MeasureDef {
+        target: Some(100.0),
+        margin: Some(5.0),
+        ..rate(
+            STEPS_DONE,
+            "one trial a step and tester: it answered in time and without an error",
+            "whether what it answered is right; that is what the suite's own measures are for",
+        )
+    }
+}
+
+/// The suites that the engine drives itself.
+pub fn built_in() -> Vec<Suite> {
+    vec![connectivity(), nat_traversal()]
+}
+
+fn connectivity() -> Suite {
+    Suite {
+        name: SuiteName::new(CONNECTIVITY),
+        does: "Connection matrix (direct, NAT, relay)".into(),
+        driver: Driver::Matrix,
+        measures: vec![
+            rate(
+                "direct",
+                "first attempts whose callee is public: 256 KiB each way by a path without relay, both digests right, the path by counted packets",
+                "a path that exists for less than the exchange takes; whether a claimed path is the counted one where nobody counts",
+            ),
+            rate(
+                "nat_traversed",
+                "first attempts whose callee is behind a NAT and where theory knows a path: the same, and a relayed connection is a failure",
+                "the same; NATs that the inventory has none of",
+            ),
+            rate(
+                "relay",
+                "first attempts where theory knows no path: the payload went each way, however it went",
+                "whether the relay would carry more than this",
+            ),
+            connect_ms(),
+        ],
+    }
+}
+
+fn nat_traversal() -> Suite {
+    Suite {
+        name: SuiteName::new(NAT_TRAVERSAL),
+        does: "NAT hole-punching across different NAT types".into(),
+        driver: Driver::NatTraversal,
+        measures: connectivity()
+            .measures
+            .into_iter()
+            .filter(|measure| measure.name != "direct")
+            .collect(),
+    }
+}
+
+fn connect_ms() -> MeasureDef {
+    samples(
+        "connect_ms",
+        Unit::Milliseconds,
+        Direction::Lower,
+        "from the winning rung's first packet to a usable connection, as the dialling tester's clock says; of successful attempts that began with at most four at once",
+        "attempts that failed, which have none; rungs that failed before the winning one; the time to prepare an endpoint",
+    )
+}
+
+pub(crate) fn rate(name: &str, how: &str, blind: &str) -> MeasureDef {
+    MeasureDef {
+        name: name.into(),
+        kind: Kind::Rate,
+        unit: Unit::Percent,
+        better: Direction::Higher,
+        how: how.into(),
+        blind: blind.into(),
+        target: None,
+        margin: None,
+    }
+}
+
+pub(crate) fn samples(
+    name: &str,
+    unit: Unit,
+    better: Direction,
+    how: &str,
+    blind: &str,
+) -> MeasureDef {
+    MeasureDef {
+        kind: Kind::Samples,
+        unit,
+        better,
+        ..rate(name, how, blind)
+    }
+}

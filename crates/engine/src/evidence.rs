@@ -14,6 +14,7 @@ use model::inventory::NodeName;
 use model::payload::sha256_hex;
 use model::run::Run;
 
+use crate::capture::Keep;
 use crate::deployment::Parts;
 use crate::live::Live;
 use crate::recorder::Recorder;
@@ -70,8 +71,9 @@ pub async fn collect(
     if mode.wants_metrics() {
         files.extend(metrics(settings, dir, live).await?);
     }
+    files.extend(captures(settings, dir, live).await?);
     files.sort();
-    let wan = match &settings.observer {
+    let wan = match &settings.observers.first {
         Some(observer) => observer.wan().await.ok().flatten(),
         None => None,
     };
@@ -182,6 +184,33 @@ async fn rulesets(dir: &RunDir, live: &Live) -> Result<Vec<EvidenceFile>, RunDir
                 format!("rules/{node}.nft"),
                 &text,
             )
+        })
+        .collect()
+}
+
+/// Ends the capture, and names what it left: `captures/ATTEMPT/SIDE-VANTAGE.pcapng`.
+async fn captures(
+    settings: &Settings,
+    dir: &RunDir,
+    live: &Live,
+) -> Result<Vec<EvidenceFile>, RunDirError> {
+    if settings.capture.keep == Keep::None {
+        return Ok(Vec::new());
+    }
+    join_all(live.hosts.values().map(|host| host.stop_capture())).await;
+    let files = dir.files()?;
+    let captured = files
+        .into_iter()
+        .filter(|path| path.starts_with("captures/"));
+    captured
+        .map(|path| {
+            let (sha256, bytes) = dir.digest(&path)?;
+            Ok(EvidenceFile {
+                kind: EvidenceKind::Capture,
+                path,
+                sha256,
+                bytes,
+            })
         })
         .collect()
 }

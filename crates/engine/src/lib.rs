@@ -6,6 +6,7 @@
 
 mod agent;
 mod attempt;
+mod capture;
 mod claim;
 mod deployment;
 mod documents;
@@ -30,11 +31,12 @@ mod suite;
 mod tester;
 mod verify;
 
+pub use capture::{Capture, Keep};
 pub use claim::{Claim, ClaimError, Holder};
 pub use documents::Written;
 pub use driver::{Ended, RunError, run};
 pub use journal::{Journal, JournalError, read as read_journal};
-pub use observer::{Observer, ObserverError};
+pub use observer::{Asked, HostCounters, Observer, ObserverError, Observers};
 pub use plan::{NotBuilt, Wish, plan};
 pub use recorder::{Progress, RecordError, Recorder, Sink};
 pub use review::{ReviewError, review};

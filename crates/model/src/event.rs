@@ -6,6 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::attempt::{Attempt, AttemptStart};
 use crate::inventory::{NodeName, Place};
+use crate::link::LinkMeasured;
 use crate::nat::{Behaviour, Certificate};
 use crate::proof::WanReport;
 use crate::protocol::AttemptId;
@@ -56,6 +57,10 @@ pub enum Event {
         detail: String,
     },
     Deployed(Deployed),
+    /// The network between the hosts, a pair of every class.
+    LinksMeasured {
+        links: Vec<LinkMeasured>,
+    },
     NatMeasured(NatMeasured),
     AttemptStarted(AttemptStart),
     AttemptFinished(Box<Attempt>),
@@ -236,6 +241,8 @@ pub enum EvidenceKind {
     /// Of a unit on a node.
     Log,
     Metrics,
+    /// Packets of an attempt, as pcapng.
+    Capture,
     /// The nftables rules of a NAT box, as its kernel held them at the end.
     Ruleset,
 }

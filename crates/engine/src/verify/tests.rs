@@ -53,12 +53,15 @@ fn attempt(position: u32, outcome: Outcome) -> Attempt {
             via: None,
             forth_bytes: 262_144,
             back_bytes: 262_144,
+            witness: None,
+            unmeasured: None,
         },
         claimed: ClaimedPath::Direct,
         rungs: Vec::new(),
         connect_ms: Some(41.2),
         at_once: 1,
         endpoints: Endpoints::default(),
+        explanation: None,
     }
 }
 

@@ -11,7 +11,7 @@ use crate::judge;
 use crate::nat::describe;
 use crate::proof::{
     Evidence, JournalMark, MatrixCell, NodeNatProof, PassResult, Proof, ProofNode, Reviewed,
-    SCHEMA, TimelineEntry,
+    SCHEMA, TimelineEntry, WanReport,
 };
 use crate::protocol::ClaimedPath;
 use crate::run::{IllegalEvent, Run, State};
@@ -113,6 +113,16 @@ fn build(history: &History, plan: &Plan, journal: JournalMark, last: Timestamp) 
     let (verdict, summary) = verdict(run, judgement.verdict, judgement.summary);
     let cells = cells(&plan.nodes, focus_of(plan));
     let collected = run.collected.clone().unwrap_or_default();
+    let mut matrix: Vec<MatrixCell> = cells
+        .iter()
+        .map(|cell| matrix_cell(run, cell, &judged, (cycle, pass)))
+        .collect();
+    let late = collected.wan.filter(|wan| !wan.was_in_time());
+    if late.is_some() {
+        for cell in &mut matrix {
+            cell.connect_ms = None;
+        }
+    }
     Proof {
         schema: SCHEMA,
         verdict,
@@ -127,20 +137,18 @@ fn build(history: &History, plan: &Plan, journal: JournalMark, last: Timestamp) 
             run.state.to_string()
         },
         criteria: judgement.criteria,
-        matrix: cells
-            .iter()
-            .map(|cell| matrix_cell(run, cell, &judged, (cycle, pass)))
-            .collect(),
+        matrix,
         attempts: run.attempts.clone(),
         nodes: plan
             .nodes
             .iter()
             .map(|node| proof_node(run, plan, node))
             .collect(),
-        findings: findings(run),
+        findings: findings(run, late),
         plan: plan.clone(),
         builds: run.builds.clone(),
         wan: collected.wan,
+        links: run.links.clone(),
         evidence: evidence(collected.files),
         timeline: history.timeline.clone(),
         passes: history.passes.clone(),
@@ -159,6 +167,7 @@ fn evidence(files: Vec<EvidenceFile>) -> Evidence {
         chosen.map(|file| file.path.clone())
     };
     Evidence {
+        captures: of(EvidenceKind::Capture).collect(),
         logs: of(EvidenceKind::Log).collect(),
         metrics: of(EvidenceKind::Metrics).next(),
         fix_commits: Vec::new(),
@@ -277,10 +286,19 @@ fn nat_proof(run: &Run, node: &PlanNode) -> NodeNatProof {
 }
 
 /// Degraded nodes first: nobody may overlook that they are missing.
-fn findings(run: &Run) -> Vec<String> {
+fn findings(run: &Run, late: Option<WanReport>) -> Vec<String> {
+    let late = late.map(|wan| {
+        format!(
+            "connect times are not judged: the emulated internet was late, p99 {:.1} ms",
+            wan.lateness_p99_ms
+        )
+    });
     let degraded = run
         .degraded
         .iter()
         .map(|(node, reason)| format!("{node} took no part: {reason}"));
-    degraded.chain(run.findings.iter().cloned()).collect()
+    degraded
+        .chain(run.findings.iter().cloned())
+        .chain(late)
+        .collect()
 }

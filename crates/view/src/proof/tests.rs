@@ -58,11 +58,13 @@ fn saying(words: &str) -> Proof {
             rung: Rung::Punched,
             elapsed_ms: 4000.0,
             timeout_ms: 10_000,
+            dialled: Vec::new(),
             failure: Some(failure),
         }],
         connect_ms: None,
         at_once: 1,
         endpoints: Endpoints::default(),
+        explanation: None,
     };
     let pass = |pass| PassResult {
         cycle: 0,
@@ -173,6 +175,7 @@ fn saying(words: &str) -> Proof {
             }],
             ..Evidence::default()
         },
+        links: Vec::new(),
         timeline: vec![TimelineEntry {
             state: State::Test,
             at: at(4),

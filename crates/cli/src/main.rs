@@ -46,7 +46,7 @@ struct Cli {
 #[derive(Debug, Subcommand)]
 enum Command {
     /// Build, deploy, test and judge a project; leave a proof
-    Start(start::StartArgs),
+    Start(Box<start::StartArgs>),
     /// Judge a run again, offline, from its journal alone
     Verify(verify::VerifyArgs),
     /// Sign a run that has ended with your SSH key
@@ -80,7 +80,7 @@ enum Command {
 
 fn main() -> ExitCode {
     let result = match Cli::parse().command {
-        Command::Start(args) => start::run(args),
+        Command::Start(args) => start::run(*args),
         Command::Verify(args) => verify::run(&args),
         Command::Sign(args) => verify::sign(args),
         Command::Confirm(args) => confirm::run(args),

@@ -59,6 +59,15 @@ const BENCHES: &[Bench] = &[
             at_most("start to a decided verdict and the proof", "s", 240.0),
         ],
     },
+    Bench {
+        name: "registry",
+        command: &["bench", "registry"],
+        figures: &[
+            at_least("heartbeats answered, of those due", "%", 99.0),
+            at_most("registry under load, p99", "ms", 20.0),
+            at_most("memory of the registry for each peer", "kB", 40.0),
+        ],
+    },
 ];
 
 const fn at_most(name: &'static str, unit: &'static str, limit: f64) -> Figure {
@@ -220,7 +229,7 @@ mod tests {
     #[test]
     fn an_unknown_bench_is_told_what_there_is() {
         let error = choose(&["latency".into()]).map(|_| ()).unwrap_err();
-        assert!(error.to_string().contains("lab, deploy, matrix"));
+        assert!(error.to_string().contains("lab, deploy, matrix, registry"));
         assert_eq!(choose(&["lab".into()]).unwrap().len(), 1);
         assert_eq!(choose(&[]).unwrap().len(), BENCHES.len());
     }

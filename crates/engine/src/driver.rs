@@ -10,7 +10,6 @@ use model::proof::{self, Collected, Proof};
 use model::run::{Action, Run, State};
 use tokio::sync::watch;
 
-use crate::deployment::Parts;
 use crate::journal::{Journal, JournalError};
 use crate::live::Live;
 use crate::markdown;
@@ -68,7 +67,11 @@ pub async fn run(
     if asked {
         interrupt(&recorder)?;
     }
-    finish(settings, &recorder, &plan, dir, &live).await
+    let ended = finish(settings, &recorder, &plan, dir, &live).await;
+    if let Some(publisher) = live.publisher.take() {
+        publisher.finish().await;
+    }
+    ended
 }
 
 async fn drive(
@@ -209,7 +212,7 @@ async fn collect(
         collected.evidence.logs = logs(recorder, dir, live).await?;
     }
     if mode.wants_metrics() {
-        collected.evidence.metrics = metrics(settings, dir, live).await?;
+        collected.evidence.metrics = metrics(dir, live).await?;
     }
     if let Some(observer) = &settings.observer {
         collected.wan = observer.wan().await.ok().flatten();
@@ -255,27 +258,11 @@ fn began(run: &Run, node: &NodeName) -> i64 {
     (here + skew).div_euclid(1000).max(0)
 }
 
-async fn metrics(
-    settings: &Settings,
-    dir: &RunDir,
-    live: &Live,
-) -> Result<Option<String>, RunDirError> {
-    let parts = Parts::assign(settings, |name| live.hosts.contains_key(name));
-    let Some(host) = parts
-        .registry
-        .as_ref()
-        .and_then(|(name, _)| live.hosts.get(name))
-    else {
+async fn metrics(dir: &RunDir, live: &Live) -> Result<Option<String>, RunDirError> {
+    let Some(registry) = &live.registry else {
         return Ok(None);
     };
-    let answer = steps::deploy::fetch(
-        settings,
-        host,
-        &parts,
-        "/api/metrics",
-        live.binaries.as_ref(),
-    )
-    .await;
+    let answer = registry.get("/api/metrics").await;
     let Ok(text) = answer else { return Ok(None) };
     let file = "metrics/registry.json".to_owned();
     dir.write(&file, text)?;

@@ -77,6 +77,10 @@ impl Recorder {
         Ok(())
     }
 
+    pub fn journal_path(&self) -> std::path::PathBuf {
+        self.lock().journal.path().to_owned()
+    }
+
     pub fn progress(&self, progress: &Progress) {
         for sink in self.sinks.iter() {
             sink.progress(progress);

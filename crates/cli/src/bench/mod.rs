@@ -7,6 +7,7 @@ mod deploy;
 mod ground;
 mod lab;
 mod matrix;
+mod registry;
 
 use std::process::ExitCode;
 
@@ -26,6 +27,8 @@ enum BenchCommand {
     Deploy,
     /// The matrix of ant-quic, and a whole run
     Matrix,
+    /// The registry on one core, with 2,000 peers and 50 dashboards
+    Registry,
 }
 
 pub fn run(args: &BenchArgs) -> miette::Result<ExitCode> {
@@ -33,6 +36,7 @@ pub fn run(args: &BenchArgs) -> miette::Result<ExitCode> {
         BenchCommand::Lab => lab::run()?,
         BenchCommand::Deploy => deploy::run()?,
         BenchCommand::Matrix => matrix::run()?,
+        BenchCommand::Registry => registry::run()?,
     }
     Ok(ExitCode::SUCCESS)
 }

@@ -38,13 +38,19 @@ pub struct CleanArgs {
 
 /// Which hosts are meant.
 #[derive(Debug, Args)]
-struct Place {
+pub struct Place {
     /// The hosts of this inventory, over the internet, instead of the twin's
     #[arg(long, value_name = "FILE", conflicts_with = "twin")]
     fleet: Option<PathBuf>,
     /// The twin that is meant
     #[arg(long, value_name = "NAME", default_value = "twin")]
     twin: String,
+}
+
+impl Place {
+    pub fn ground(&self, project: &Project) -> miette::Result<Ground> {
+        Ground::choose(self.fleet.as_deref(), &self.twin, project)
+    }
 }
 
 /// A node and what came of reaching it.
@@ -55,7 +61,7 @@ struct Answer<'a> {
 
 pub fn run(args: NodesArgs) -> miette::Result<ExitCode> {
     let project = Project::find()?;
-    let ground = Ground::choose(args.place.fleet.as_deref(), &args.place.twin, &project)?;
+    let ground = args.place.ground(&project)?;
     let inventory = ground.inventory().clone();
     let place = ground.describe();
     let states = match ground.reach_if_up()? {
@@ -82,7 +88,7 @@ pub fn run(args: NodesArgs) -> miette::Result<ExitCode> {
 
 pub fn clean(args: CleanArgs) -> miette::Result<ExitCode> {
     let project = Project::find()?;
-    let ground = Ground::choose(args.place.fleet.as_deref(), &args.place.twin, &project)?;
+    let ground = args.place.ground(&project)?;
     let place = ground.describe();
     let Some((fleet, reach)) = ground.reach_if_up()? else {
         println!("{place} is down; there is nothing on it");
@@ -118,7 +124,7 @@ pub fn clean(args: CleanArgs) -> miette::Result<ExitCode> {
     })
 }
 
-fn chosen<'a>(fleet: &'a Fleet, word: Option<&str>) -> miette::Result<Vec<&'a Node>> {
+pub fn chosen<'a>(fleet: &'a Fleet, word: Option<&str>) -> miette::Result<Vec<&'a Node>> {
     let Some(word) = word else {
         return Ok(fleet.nodes.iter().collect());
     };
@@ -146,7 +152,7 @@ async fn state(reach: &Reach, node: &Node) -> Result<(), String> {
         .map_err(|e| e.to_string())
 }
 
-fn block_on<T>(future: impl Future<Output = T>) -> miette::Result<T> {
+pub fn block_on<T>(future: impl Future<Output = T>) -> miette::Result<T> {
     let runtime = tokio::runtime::Runtime::new()
         .into_diagnostic()
         .wrap_err("cannot start threads");

@@ -65,7 +65,7 @@ const BENCHES: &[Bench] = &[
         figures: &[
             at_least("heartbeats answered, of those due", "%", 99.0),
             at_most("registry under load, p99", "ms", 20.0),
-            at_most("memory of the registry for each peer", "kB", 40.0),
+            at_most("memory of the registry for each peer", "kB", 64.0),
         ],
     },
 ];

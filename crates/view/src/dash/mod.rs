@@ -190,6 +190,9 @@ pub(crate) fn in_query(text: &str) -> String {
 }
 
 #[cfg(test)]
+mod hostile;
+
+#[cfg(test)]
 mod tests {
     use super::*;
 

@@ -29,7 +29,7 @@ pub struct Registry {
 
 impl Registry {
     /// Nobody yet; see [`Registry::log_in`].
-    pub fn open(host: Arc<Host>, program: String, url: String, _settings: &Settings) -> Self {
+    pub fn open(host: Arc<Host>, program: String, url: String) -> Self {
         Self {
             host,
             program,

@@ -195,7 +195,7 @@ fn client(kind: u8, number: usize) -> IpAddr {
 
 /// The real program, pinned to one core.
 struct Registry {
-    child: Child,
+    running: Running,
     address: SocketAddr,
     program: std::path::PathBuf,
     tokens: String,
@@ -208,7 +208,7 @@ impl Registry {
         let program = own.with_file_name("vps-test-registry");
         let tokens = dir.join("tokens.json").display().to_string();
         add_tokens(&program, &tokens, "viewer", &[])?;
-        let mut child = Command::new("taskset")
+        let child = Command::new("taskset")
             .args(["--cpu-list", "0"])
             .arg(&program)
             .args(["serve", "--listen", "127.0.0.1:0", "--tokens", &tokens])
@@ -219,8 +219,9 @@ impl Registry {
             .spawn()
             .into_diagnostic()
             .wrap_err("cannot start the registry on one core with `taskset`")?;
+        let mut running = Running(child);
         let mut line = String::new();
-        if let Some(stdout) = child.stdout.take() {
+        if let Some(stdout) = running.0.stdout.take() {
             std::io::BufReader::new(stdout)
                 .read_line(&mut line)
                 .into_diagnostic()?;
@@ -230,7 +231,7 @@ impl Registry {
             .parse()
             .map_err(|_| miette::miette!("the registry did not start: it said {line:?}"))?;
         Ok(Self {
-            child,
+            running,
             address,
             program,
             tokens,
@@ -253,7 +254,7 @@ impl Registry {
     }
 
     fn memory_bytes(&self) -> miette::Result<u64> {
-        let file = format!("/proc/{}/status", self.child.id());
+        let file = format!("/proc/{}/status", self.running.0.id());
         let status = std::fs::read_to_string(file).into_diagnostic()?;
         let kib = status
             .lines()
@@ -264,10 +265,13 @@ impl Registry {
     }
 }
 
-impl Drop for Registry {
+/// Ends with this value.
+struct Running(Child);
+
+impl Drop for Running {
     fn drop(&mut self) {
-        let _ = self.child.kill();
-        let _ = self.child.wait();
+        let _ = self.0.kill();
+        let _ = self.0.wait();
     }
 }
 

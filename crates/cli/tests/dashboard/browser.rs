@@ -23,7 +23,7 @@ impl Browser {
                 .stdout(Stdio::piped())
                 .stderr(Stdio::null()),
         );
-        let line = driver.line_with("on port ");
+        let line = driver.line_with("successfully on port ");
         let port: String = line
             .rsplit("on port ")
             .next()

@@ -161,7 +161,7 @@ async fn credentials(
     let settings = stage.settings;
     let program = binaries.registry.path_in(settings.install_path());
     let nodes: Vec<NodeName> = stage.live.hosts.keys().cloned().collect();
-    let registry = Registry::open(host, program, url, settings);
+    let registry = Registry::open(host, program, url);
     let asked = async {
         let tokens = registry::peer_tokens(&registry, settings, &nodes).await?;
         let certificate = registry.host.run(&["cat", REGISTRY_CA], COMMAND).await?;

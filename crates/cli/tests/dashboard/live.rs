@@ -38,7 +38,10 @@ fn people_and_prometheus_watch_a_run() {
         .unwrap();
     let token = viewer(&bed);
     let certificate = bed.on("hub", "cat /var/lib/vps-test/registry/cert.pem");
-    let prometheus = Prometheus::start(port, "192.0.2.1", &certificate, &token);
+    // The certificate is for the address that the host has in the twin.
+    let address = bed.on("hub", "hostname -I");
+    let address = address.split_whitespace().next().unwrap();
+    let prometheus = Prometheus::start(port, address, &certificate, &token);
 
     let browser = Browser::start();
     let site = format!("https://127.0.0.1:{port}");

@@ -49,7 +49,7 @@ impl Settings {
         let last = headers
             .get_all("x-forwarded-for")
             .iter()
-            .last()
+            .next_back()
             .and_then(|value| value.to_str().ok())
             .and_then(|value| value.rsplit(',').next())
             .and_then(|word| word.trim().parse().ok());

@@ -60,6 +60,11 @@ const BENCHES: &[Bench] = &[
         ],
     },
     Bench {
+        name: "capture",
+        command: &["bench", "capture"],
+        figures: &[at_most("capture on failures, added to a matrix", "%", 10.0)],
+    },
+    Bench {
         name: "registry",
         command: &["bench", "registry"],
         figures: &[
@@ -229,7 +234,11 @@ mod tests {
     #[test]
     fn an_unknown_bench_is_told_what_there_is() {
         let error = choose(&["latency".into()]).map(|_| ()).unwrap_err();
-        assert!(error.to_string().contains("lab, deploy, matrix, registry"));
+        assert!(
+            error
+                .to_string()
+                .contains("lab, deploy, matrix, capture, registry")
+        );
         assert_eq!(choose(&["lab".into()]).unwrap().len(), 1);
         assert_eq!(choose(&[]).unwrap().len(), BENCHES.len());
     }

@@ -3,6 +3,7 @@
 //!
 //! Each prints a line of JSON per figure; names, units and limits are xtask's.
 
+mod capture;
 mod deploy;
 mod ground;
 mod lab;
@@ -27,6 +28,8 @@ enum BenchCommand {
     Deploy,
     /// The matrix of ant-quic, and a whole run
     Matrix,
+    /// The matrix with and without captures
+    Capture,
     /// The registry on one core, with 2,000 peers and 50 dashboards
     Registry,
 }
@@ -36,6 +39,7 @@ pub fn run(args: &BenchArgs) -> miette::Result<ExitCode> {
         BenchCommand::Lab => lab::run()?,
         BenchCommand::Deploy => deploy::run()?,
         BenchCommand::Matrix => matrix::run()?,
+        BenchCommand::Capture => capture::run()?,
         BenchCommand::Registry => registry::run()?,
     }
     Ok(ExitCode::SUCCESS)

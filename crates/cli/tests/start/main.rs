@@ -5,11 +5,15 @@ mod ant_quic;
 #[cfg(test)]
 mod bed;
 #[cfg(test)]
+mod explanations;
+#[cfg(test)]
 mod hosts;
 #[cfg(test)]
 mod loops;
 #[cfg(test)]
 mod networks;
+#[cfg(test)]
+mod real_fleet;
 #[cfg(test)]
 mod result;
 #[cfg(test)]

@@ -4,6 +4,7 @@
 pub mod build;
 mod cargo;
 pub mod deploy;
+mod links;
 pub mod setup;
 pub mod test;
 

@@ -116,11 +116,14 @@ fn success(start: AttemptStart) -> Attempt {
             via: None,
             forth_bytes: 1,
             back_bytes: 1,
+            witness: None,
+            unmeasured: None,
         },
         claimed: ClaimedPath::Direct,
         rungs: Vec::new(),
         connect_ms: Some(20.0),
         at_once: 1,
         endpoints: Endpoints::default(),
+        explanation: None,
     }
 }

@@ -46,6 +46,19 @@ fn one(out: &mut String, a: &Attempt) {
             format_args!("<p class=\"finding\">{}</p>\n", Escaped(&why)),
         );
     }
+    if let Some(explanation) = &a.explanation {
+        put(
+            out,
+            format_args!(
+                "<p>{}</p>\n<ul class=\"evidence\">\n",
+                Escaped(&explanation.sentence)
+            ),
+        );
+        for line in &explanation.seen {
+            put(out, format_args!("<li>{}</li>\n", Escaped(line)));
+        }
+        out.push_str("</ul>\n");
+    }
     let via = a
         .observed
         .via

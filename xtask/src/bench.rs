@@ -64,6 +64,15 @@ const BENCHES: &[Bench] = &[
         command: &["bench", "capture"],
         figures: &[at_most("capture on failures, added to a matrix", "%", 10.0)],
     },
+    Bench {
+        name: "registry",
+        command: &["bench", "registry"],
+        figures: &[
+            at_least("heartbeats answered, of those due", "%", 99.0),
+            at_most("registry under load, p99", "ms", 20.0),
+            at_most("memory of the registry for each peer", "kB", 64.0),
+        ],
+    },
 ];
 
 const fn at_most(name: &'static str, unit: &'static str, limit: f64) -> Figure {
@@ -225,7 +234,11 @@ mod tests {
     #[test]
     fn an_unknown_bench_is_told_what_there_is() {
         let error = choose(&["latency".into()]).map(|_| ()).unwrap_err();
-        assert!(error.to_string().contains("lab, deploy, matrix, capture"));
+        assert!(
+            error
+                .to_string()
+                .contains("lab, deploy, matrix, capture, registry")
+        );
         assert_eq!(choose(&["lab".into()]).unwrap().len(), 1);
         assert_eq!(choose(&[]).unwrap().len(), BENCHES.len());
     }

@@ -11,24 +11,29 @@ use crate::shell;
 /// A file, and what is to be in it. What it has now comes in: some are made in part.
 type Maker = fn(&str) -> anyhow::Result<String>;
 
-const FILES: [(&str, Maker); 2] = [
+const FILES: [(&str, Maker); 4] = [
     ("docs/proof.schema.json", |_| schema()),
     ("docs/measures.md", measures),
+    ("docs/metrics.md", |_| Ok(model::metrics::table())),
+    ("docs/openapi.json", |_| openapi()),
 ];
 
-/// Writes every generated file; with `check`, fails where one differs.
+/// Writes every generated file; with `check`, fails with all that differ.
 pub fn run(check: bool) -> anyhow::Result<()> {
+    let mut stale = Vec::new();
     for (file, make) in FILES {
         let path = shell::workspace().join(file);
         let is = std::fs::read_to_string(&path).unwrap_or_default();
         let wanted = make(&is)?;
-        if check && is != wanted {
-            bail!("`{file}` is out of date: run `cargo xtask gen`");
-        }
         if !check {
             std::fs::write(&path, wanted).with_context(|| format!("cannot write `{file}`"))?;
             eprintln!("gen: wrote {file}");
+        } else if is != wanted {
+            stale.push(format!("`{file}`"));
         }
+    }
+    if !stale.is_empty() {
+        bail!("out of date: {}: run `cargo xtask gen`", stale.join(", "));
     }
     Ok(())
 }
@@ -71,4 +76,17 @@ fn table(text: &mut String, suite: &Suite) -> anyhow::Result<()> {
         )?;
     }
     Ok(())
+}
+
+/// The registry says it itself, so that this program need not link a server.
+fn openapi() -> anyhow::Result<String> {
+    let output = shell::capture(shell::cargo().args([
+        "run",
+        "--quiet",
+        "--package",
+        "registry",
+        "--",
+        "openapi",
+    ]))?;
+    Ok(String::from_utf8(output.stdout)?)
 }

@@ -42,6 +42,14 @@ const NEEDS: &[Need] = &[
     ),
     need("tcpdump", "tcpdump", "capture packets"),
     need("git", "git", "say which commit was tested"),
+    need("chromium", "chromium", "look at the dashboard in tests"),
+    need(
+        "chromedriver",
+        "chromium-driver",
+        "drive the browser in tests",
+    ),
+    need("npm", "npm", "fetch the accessibility checker in tests"),
+    need("prometheus", "prometheus", "scrape the registry in tests"),
     need("zstd", "zstd", "unpack what is deployed"),
 ];
 

@@ -50,7 +50,7 @@ fn log_to_stderr(default: &str) {
         .unwrap_or_else(|_| format!("warn,agent=info,{default}").into());
     tracing_subscriber::fmt()
         .with_env_filter(filter)
-        .with_writer(std::io::stderr)
+        .with_writer(|| crate::log::Tee)
         .with_ansi(false)
         .without_time()
         .init();

@@ -11,6 +11,7 @@ mod cli;
 mod digest;
 mod entry;
 pub mod exchange;
+mod log;
 mod metrics;
 mod registry;
 mod server;

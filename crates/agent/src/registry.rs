@@ -4,7 +4,7 @@
 //! disturbs an attempt. It tries again for ever.
 
 use std::collections::BTreeMap;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -38,7 +38,7 @@ pub(crate) enum RegistryError {
 /// Where the registry is and how to be believed by it.
 pub(crate) struct Config {
     url: String,
-    token: String,
+    token_file: PathBuf,
     /// Empty for plain HTTP.
     roots: Vec<Certificate<'static>>,
 }
@@ -56,9 +56,11 @@ impl Config {
             }
             None => Vec::new(),
         };
+        // A file that holds none is a mistake of whoever starts this.
+        read_token(token_file)?;
         Ok(Some(Self {
             url: url.trim_end_matches('/').to_owned(),
-            token: read_token(token_file)?,
+            token_file: token_file.clone(),
             roots,
         }))
     }
@@ -116,7 +118,7 @@ pub(crate) fn spawn(
     metrics: impl Fn() -> BTreeMap<String, f64> + Send + 'static,
 ) {
     std::thread::spawn(move || {
-        let client = Client::new(config);
+        let mut client = Client::new(config);
         let mut back_off = BACK_OFF_FIRST;
         loop {
             match client.register(&registration) {
@@ -128,6 +130,8 @@ pub(crate) fn spawn(
                     std::thread::sleep(BACK_OFF_FIRST);
                 }
                 Err(error) => {
+                    // It may have been replaced while we were away.
+                    client.read_token_again();
                     warn!(
                         "cannot register at {}: {error}; again in {back_off:?}",
                         client.url
@@ -143,6 +147,7 @@ pub(crate) fn spawn(
 struct Client {
     http: ureq::Agent,
     url: String,
+    token_file: PathBuf,
     authorization: String,
 }
 
@@ -159,10 +164,21 @@ impl Client {
             .timeout_global(Some(REQUEST_TIMEOUT))
             .build()
             .new_agent();
-        Self {
+        let mut client = Self {
             http,
             url: config.url,
-            authorization: format!("Bearer {}", config.token),
+            token_file: config.token_file,
+            authorization: String::new(),
+        };
+        client.read_token_again();
+        client
+    }
+
+    /// Every deploy gives out new tokens, and the old ones end some time later.
+    fn read_token_again(&mut self) {
+        match read_token(&self.token_file) {
+            Ok(token) => self.authorization = format!("Bearer {token}"),
+            Err(error) => warn!("{error}; going on with the token from before"),
         }
     }
 
@@ -172,23 +188,29 @@ impl Client {
             .read_json()
     }
 
-    /// Returns when the registry does not know this peer: time to register again.
+    /// Returns when the registry does not know this peer or its token any more:
+    /// time to register again.
     fn beat_until_refused(&self, peer: &str, metrics: impl Fn() -> BTreeMap<String, f64>) {
         let mut reachable = true;
         loop {
             let heartbeat = Heartbeat {
                 peer: peer.to_owned(),
                 metrics: metrics(),
+                log: crate::log::take(),
             };
-            match self.post("/api/heartbeat", &heartbeat) {
-                Ok(_) => reachable = true,
-                Err(ureq::Error::StatusCode(404)) => return,
-                // Said once an outage, not every ten seconds.
-                Err(error) if reachable => {
-                    warn!("heartbeat to {}: {error}", self.url);
-                    reachable = false;
-                }
-                Err(_) => {}
+            let Err(error) = self.post("/api/heartbeat", &heartbeat) else {
+                reachable = true;
+                std::thread::sleep(HEARTBEAT);
+                continue;
+            };
+            crate::log::put_back(heartbeat.log);
+            if matches!(error, ureq::Error::StatusCode(401 | 403 | 404)) {
+                return;
+            }
+            // Said once an outage, not every ten seconds.
+            if reachable {
+                warn!("heartbeat to {}: {error}", self.url);
+                reachable = false;
             }
             std::thread::sleep(HEARTBEAT);
         }

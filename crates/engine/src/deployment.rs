@@ -35,6 +35,8 @@ const REFERENCE_COORDINATOR_PORT: u16 = 3478;
 pub const REGISTRY_TOKEN: &str = "/var/lib/vps-test/registry/token";
 pub const REGISTRY_CA: &str = "/var/lib/vps-test/registry/cert.pem";
 pub const REGISTRY_DIR: &str = "/var/lib/vps-test/registry";
+/// Of whom the registry lets in; on the registry's node alone.
+pub const REGISTRY_TOKENS: &str = "/var/lib/vps-test/registry/tokens.json";
 
 /// A service that somebody asks by address.
 pub type Placed = (NodeName, SocketAddr);
@@ -165,7 +167,8 @@ pub fn services(
 
 fn registry(settings: &Settings, artifact: &Artifact, address: SocketAddr) -> Service {
     let words = format!(
-        "serve --listen {address} --cert {REGISTRY_CA} --key {REGISTRY_DIR}/key.pem --token-file {REGISTRY_TOKEN}"
+        "serve --listen {address} --cert {REGISTRY_CA} --key {REGISTRY_DIR}/key.pem \
+         --tokens {REGISTRY_TOKENS} --data {REGISTRY_DIR}"
     );
     Service {
         artifact: artifact.clone(),

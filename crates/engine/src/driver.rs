@@ -65,7 +65,11 @@ pub async fn run(
     if asked {
         interrupt(&recorder)?;
     }
-    finish(settings, &recorder, &plan, dir, &live).await
+    let ended = finish(settings, &recorder, &plan, dir, &live).await;
+    if let Some(publisher) = live.publisher.take() {
+        publisher.finish().await;
+    }
+    ended
 }
 
 async fn drive(

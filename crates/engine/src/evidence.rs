@@ -15,12 +15,10 @@ use model::payload::sha256_hex;
 use model::run::Run;
 
 use crate::capture::Keep;
-use crate::deployment::Parts;
 use crate::live::Live;
 use crate::recorder::Recorder;
 use crate::run_dir::{RunDir, RunDirError};
 use crate::settings::Settings;
-use crate::steps;
 
 /// How much of a unit's log goes into the run directory.
 const LOG_LINES: u32 = 20_000;
@@ -69,7 +67,7 @@ pub async fn collect(
         files.extend(logs(recorder, dir, live).await?);
     }
     if mode.wants_metrics() {
-        files.extend(metrics(settings, dir, live).await?);
+        files.extend(metrics(dir, live).await?);
     }
     files.extend(captures(settings, dir, live).await?);
     files.sort();
@@ -137,27 +135,11 @@ fn began(run: &Run, node: &NodeName) -> i64 {
     (here + skew).div_euclid(1000).max(0)
 }
 
-async fn metrics(
-    settings: &Settings,
-    dir: &RunDir,
-    live: &Live,
-) -> Result<Option<EvidenceFile>, RunDirError> {
-    let parts = Parts::assign(settings, |name| live.hosts.contains_key(name));
-    let Some(host) = parts
-        .registry
-        .as_ref()
-        .and_then(|(name, _)| live.hosts.get(name))
-    else {
+async fn metrics(dir: &RunDir, live: &Live) -> Result<Option<EvidenceFile>, RunDirError> {
+    let Some(registry) = &live.registry else {
         return Ok(None);
     };
-    let answer = steps::deploy::fetch(
-        settings,
-        host,
-        &parts,
-        "/api/metrics",
-        live.binaries.as_ref(),
-    )
-    .await;
+    let answer = registry.get("/api/metrics").await;
     let Ok(text) = answer else { return Ok(None) };
     let path = "metrics/registry.json".to_owned();
     keep(dir, EvidenceKind::Metrics, path, &text).map(Some)

@@ -90,6 +90,10 @@ impl Journal {
         ))
     }
 
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
     /// Writes and syncs one event.
     pub fn append(&mut self, at: Timestamp, event: Event) -> Result<Entry, JournalError> {
         let entry = Entry {

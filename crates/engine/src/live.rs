@@ -7,6 +7,8 @@ use std::sync::Arc;
 use fleet::{Artifact, Host};
 use model::inventory::NodeName;
 
+use crate::publish::Publisher;
+use crate::registry::Registry;
 use crate::tester::Tester;
 
 #[derive(Default)]
@@ -14,6 +16,8 @@ pub struct Live {
     pub hosts: BTreeMap<NodeName, Arc<Host>>,
     pub binaries: Option<Binaries>,
     pub testers: Option<Testers>,
+    pub registry: Option<Arc<Registry>>,
+    pub publisher: Option<Publisher>,
 }
 
 impl Live {

@@ -83,6 +83,10 @@ impl Recorder {
         Ok(())
     }
 
+    pub fn journal_path(&self) -> std::path::PathBuf {
+        self.lock().journal.path().to_owned()
+    }
+
     pub fn progress(&self, progress: &Progress) {
         let clean = match progress {
             Progress::BuildLine(line) => Progress::BuildLine(redact::text(line).into_owned()),

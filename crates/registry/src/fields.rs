@@ -9,6 +9,8 @@ const NAME_MAX: usize = 64;
 const VERSION_MAX: usize = 128;
 const METRICS_MAX: usize = 128;
 const METRIC_NAME_MAX: usize = 96;
+const LOG_LINES_MAX: usize = 100;
+const LOG_LINE_MAX: usize = 500;
 
 /// One field that is not acceptable, and what would be.
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
@@ -34,6 +36,12 @@ pub fn check_registration(registration: &Registration) -> Result<(), FieldError>
 }
 
 pub fn check_heartbeat(heartbeat: &Heartbeat) -> Result<(), FieldError> {
+    let fits = |line: &String| line.len() <= LOG_LINE_MAX;
+    require(
+        "log",
+        heartbeat.log.len() <= LOG_LINES_MAX && heartbeat.log.iter().all(fits),
+        || format!("at most {LOG_LINES_MAX} lines of at most {LOG_LINE_MAX} bytes"),
+    )?;
     require("metrics", heartbeat.metrics.len() <= METRICS_MAX, || {
         format!("at most {METRICS_MAX} values")
     })?;
@@ -135,6 +143,7 @@ mod tests {
         let beat = |name: &str| Heartbeat {
             peer: "p".into(),
             metrics: BTreeMap::from([(name.to_owned(), 1.0)]),
+            log: Vec::new(),
         };
         assert!(check_heartbeat(&beat("attempts_total")).is_ok());
         for bad in ["", "9lives", "a-b", "a{b=\"c\"}", "a\nb", "é"] {
@@ -147,6 +156,7 @@ mod tests {
         let many = Heartbeat {
             peer: "p".into(),
             metrics: (0..=METRICS_MAX).map(|i| (format!("m{i}"), 0.0)).collect(),
+            log: Vec::new(),
         };
         assert!(check_heartbeat(&many).is_err());
     }

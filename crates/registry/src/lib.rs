@@ -1,9 +1,10 @@
-//! The registry: which peers are there, since when, and what they measure.
+//! The registry: which peers are there, which runs there are, and what they came
+//! to.
 //!
-//! Peers register and send heartbeats over HTTP(S); people, Prometheus and the
-//! engine read. Everything is in memory and bounded: a registry that restarts
-//! answers 404 to the next heartbeat, and the peer registers again. Verdicts
-//! never depend on it. `docs/registry.md` describes the API.
+//! Peers register and send heartbeats over HTTP(S); the engine publishes the
+//! entries of a run's journal; people, Prometheus and programs read. Peers are in
+//! memory and bounded; runs are in SQLite and survive. Verdicts never depend on
+//! it. `docs/registry.md` describes the API.
 
 mod api;
 mod auth;
@@ -11,11 +12,21 @@ pub mod certify;
 pub mod client;
 mod error;
 mod fields;
+mod pages;
 pub mod peers;
 mod prometheus;
 mod requests;
+pub mod runs;
 pub mod server;
 mod state;
+pub mod store;
 
-pub use auth::{Token, TokenError};
+pub use auth::file as tokens;
+pub use auth::token::{Scope, Token};
 pub use server::{Config, ServeError, Server, Tls};
+pub use state::Settings;
+
+/// The API as an OpenAPI document.
+pub fn openapi() -> serde_json::Value {
+    api::openapi::document()
+}

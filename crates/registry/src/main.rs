@@ -1,19 +1,21 @@
 //! `vps-test-registry`: serve, and make what serving needs.
 
 use std::error::Error;
-use std::io::{IsTerminal as _, Write as _};
+use std::io::{BufRead as _, IsTerminal as _, Read as _, Write as _};
 use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand};
+use jiff::SignedDuration;
 use registry::certify::{Outcome, Request};
-use registry::{Config, Server, Tls, Token};
+use registry::tokens::{self, Tokens};
+use registry::{Config, Scope, Server, Settings, Tls};
 use tokio::signal::unix::{SignalKind, signal};
 use tracing_subscriber::EnvFilter;
 
-/// The registry of a vps-test fleet: who is there, since when, with what values
+/// The registry of a vps-test fleet: who is there, which runs there are, what they came to
 #[derive(Debug, Parser)]
 #[command(name = "vps-test-registry", version)]
 struct Cli {
@@ -23,14 +25,19 @@ struct Cli {
 
 #[derive(Debug, Subcommand)]
 enum Command {
-    /// Serve the API, the metrics and the overview page
+    /// Serve the API, the metrics and the dashboard
     Serve(Serve),
     /// Make a self-signed certificate, unless the one that is there serves
     Certify(Certify),
-    /// Make a random token, unless there is one
-    Token(MakeToken),
+    /// Make, list and revoke tokens; a running registry notices
+    #[command(subcommand)]
+    Token(TokenCommand),
     /// Print what a registry answers, for scripts on its host
-    Get(Get),
+    Get(Ask),
+    /// Send standard input to a registry and print what it answers
+    Post(Ask),
+    /// Print the API as an OpenAPI document
+    Openapi,
 }
 
 #[derive(Debug, Args)]
@@ -44,9 +51,24 @@ struct Serve {
     /// Private key in PEM
     #[arg(long, value_name = "FILE", requires = "cert")]
     key: Option<PathBuf>,
-    /// Holds the token that every write needs
+    /// The tokens' records; made and changed with `token`
     #[arg(long, value_name = "FILE")]
-    token_file: PathBuf,
+    tokens: PathBuf,
+    /// Directory for the database; without it everything is gone with the process
+    #[arg(long, value_name = "DIR")]
+    data: Option<PathBuf>,
+    /// Let anybody read, without a token
+    #[arg(long)]
+    public_read: bool,
+    /// Believe the X-Forwarded-For of a proxy at this address; may be given more than once
+    #[arg(long = "trusted-proxy", value_name = "IP")]
+    trusted_proxies: Vec<IpAddr>,
+    /// Requests a second from one address; four seconds' worth may come at once
+    #[arg(long, value_name = "N", default_value_t = 200.0)]
+    rate_per_address: f64,
+    /// Requests a second with one token
+    #[arg(long, value_name = "N", default_value_t = 200.0)]
+    rate_per_token: f64,
     /// Seconds of silence after which a peer counts as gone
     #[arg(long, value_name = "SECONDS", default_value_t = 30, value_parser = clap::value_parser!(u64).range(1..=86_400))]
     ttl: u64,
@@ -68,15 +90,50 @@ struct Certify {
     out: PathBuf,
 }
 
-#[derive(Debug, Args)]
-struct MakeToken {
-    /// File for the token, readable by its owner alone
-    #[arg(long, value_name = "FILE")]
-    out: PathBuf,
+#[derive(Debug, Subcommand)]
+enum TokenCommand {
+    /// Make a token and print it, once
+    Add(AddToken),
+    /// Show who has tokens; no token is shown, as none is kept
+    List {
+        #[arg(long, value_name = "FILE")]
+        tokens: PathBuf,
+    },
+    /// End the tokens of this id or name at once
+    Revoke {
+        #[arg(long, value_name = "FILE")]
+        tokens: PathBuf,
+        #[arg(value_name = "ID|NAME")]
+        word: String,
+    },
 }
 
 #[derive(Debug, Args)]
-struct Get {
+struct AddToken {
+    /// The file of the tokens' records; made if missing
+    #[arg(long, value_name = "FILE")]
+    tokens: PathBuf,
+    /// The fleet that the token is for
+    #[arg(long)]
+    fleet: String,
+    #[arg(long)]
+    scope: Scope,
+    /// Who has it
+    #[arg(long, default_value = "unnamed")]
+    name: String,
+    /// A token of its own for each of these nodes; prints NODE and TOKEN a line
+    #[arg(long = "node", value_name = "NODE")]
+    nodes: Vec<String>,
+    /// Older tokens of this name, scope, fleet and node end after so many seconds
+    #[arg(long, value_name = "SECONDS")]
+    replace_after: Option<u32>,
+    /// Write it to this file, readable by its owner alone, in place of printing it
+    #[arg(long, value_name = "FILE", conflicts_with = "nodes")]
+    out: Option<PathBuf>,
+}
+
+#[derive(Debug, Args)]
+struct Ask {
     /// `/api/peers`, `/api/metrics`, `/health`
     path: String,
     #[arg(long, value_name = "https://HOST:PORT")]
@@ -84,14 +141,19 @@ struct Get {
     /// The certificate (PEM) that the registry must show or be signed by
     #[arg(long, value_name = "FILE")]
     ca: Option<PathBuf>,
+    /// Holds a token; `-` reads it from the first line of standard input
+    #[arg(long, value_name = "FILE")]
+    token_file: Option<PathBuf>,
 }
 
 fn main() -> ExitCode {
     let done = match Cli::parse().command {
         Command::Serve(args) => serve(args),
         Command::Certify(args) => certify(args),
-        Command::Token(args) => token(&args),
-        Command::Get(args) => get(&args),
+        Command::Token(command) => token(&command),
+        Command::Get(args) => ask(&args, false),
+        Command::Post(args) => ask(&args, true),
+        Command::Openapi => openapi(),
     };
     match done {
         Ok(()) => ExitCode::SUCCESS,
@@ -119,8 +181,16 @@ fn serve(args: Serve) -> Result<(), Box<dyn Error>> {
     };
     let config = Config {
         listen: args.listen,
-        token: Token::read(&args.token_file)?,
+        tokens: Tokens::open(&args.tokens)?,
+        data: args.data,
         ttl: Duration::from_secs(args.ttl),
+        settings: Settings {
+            public_read: args.public_read,
+            trusted_proxies: args.trusted_proxies,
+            rate_per_address: args.rate_per_address,
+            rate_per_token: args.rate_per_token,
+            secure_cookies: matches!(tls, Tls::Certificate { .. }),
+        },
         tls,
     };
     let runtime = tokio::runtime::Runtime::new()?;
@@ -159,18 +229,89 @@ fn certify(args: Certify) -> Result<(), Box<dyn Error>> {
     Ok(())
 }
 
-fn token(args: &MakeToken) -> Result<(), Box<dyn Error>> {
-    let done = if Token::create(&args.out)? {
-        "made"
-    } else {
-        "kept"
+fn token(command: &TokenCommand) -> Result<(), Box<dyn Error>> {
+    match command {
+        TokenCommand::Add(args) => add_token(args),
+        TokenCommand::List { tokens } => {
+            for record in tokens::list(tokens)? {
+                let node = record.node.as_deref().unwrap_or("-");
+                let until = record
+                    .expires_at
+                    .map_or_else(|| "-".to_owned(), |at| at.to_string());
+                println!(
+                    "{} {:<8} {} {} {node} until {until}",
+                    record.id, record.scope, record.fleet, record.name
+                );
+            }
+            Ok(())
+        }
+        TokenCommand::Revoke { tokens, word } => {
+            let count = tokens::revoke(tokens, word)?;
+            println!("revoked {count}");
+            Ok(())
+        }
+    }
+}
+
+fn add_token(args: &AddToken) -> Result<(), Box<dyn Error>> {
+    let wish = |node| tokens::Wish {
+        name: &args.name,
+        scope: args.scope,
+        fleet: &args.fleet,
+        node,
+        replace_after: args
+            .replace_after
+            .map(|seconds| SignedDuration::from_secs(seconds.into())),
     };
-    println!("{done} {}", args.out.display());
+    let wishes: Vec<_> = if args.nodes.is_empty() {
+        vec![wish(None)]
+    } else {
+        args.nodes.iter().map(|node| wish(Some(node))).collect()
+    };
+    let made = tokens::add(&args.tokens, &wishes)?;
+    for (wish, token) in wishes.iter().zip(&made) {
+        match (&args.out, wish.node) {
+            (Some(out), _) => {
+                tokens::write_private(out, format!("{}\n", token.reveal()).as_bytes())?;
+                println!("made {}", out.display());
+            }
+            (None, Some(node)) => println!("{node} {}", token.reveal()),
+            (None, None) => println!("{}", token.reveal()),
+        }
+    }
     Ok(())
 }
 
-fn get(args: &Get) -> Result<(), Box<dyn Error>> {
-    let body = registry::client::get(&args.url, &args.path, args.ca.as_deref())?;
-    println!("{body}");
+fn ask(args: &Ask, post: bool) -> Result<(), Box<dyn Error>> {
+    let mut input = std::io::stdin().lock();
+    let token = match &args.token_file {
+        None => None,
+        Some(path) if path.as_os_str() == "-" => {
+            let mut line = String::new();
+            input.read_line(&mut line)?;
+            Some(line.trim().to_owned())
+        }
+        Some(path) => Some(std::fs::read_to_string(path)?.trim().to_owned()),
+    };
+    let body = if post {
+        let mut body = Vec::new();
+        input.read_to_end(&mut body)?;
+        Some(body)
+    } else {
+        None
+    };
+    let asked = registry::client::Ask {
+        url: &args.url,
+        path: &args.path,
+        authority: args.ca.as_deref(),
+        token: token.as_deref(),
+        body: body.as_deref(),
+    };
+    println!("{}", asked.send()?);
+    Ok(())
+}
+
+fn openapi() -> Result<(), Box<dyn Error>> {
+    println!("{}", serde_json::to_string_pretty(&registry::openapi())?);
     Ok(())
 }

@@ -1,11 +1,15 @@
-//! The table of peers: bounded, in memory, and without a clock of its own.
+//! The table of peers: bounded, in memory, and without a clock of its own. What
+//! changed is handed out to be written to the disk behind.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::time::{Duration, Instant};
 
 use jiff::Timestamp;
 use model::registration::{Heartbeat, Peer, Registration};
+use schemars::JsonSchema;
 use serde::Deserialize;
+
+use crate::store::PeerRow;
 
 /// More peers than the largest fleet carries, and at most some tens of megabytes.
 pub const CAPACITY: usize = 4096;
@@ -32,14 +36,29 @@ impl Moment {
     }
 }
 
+/// Entries of one answer.
+const LIMIT_MAX: u32 = 1000;
+
+/// Lines of log that are kept of each peer.
+const LOG_KEPT: usize = 200;
+
 /// Which peers to list; what is absent matches every peer.
-#[derive(Debug, Clone, Default, Deserialize)]
+#[derive(Debug, Clone, Default, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Filter {
     pub project: Option<String>,
     pub node: Option<String>,
+    /// `none`, a classic name (`full-cone`, `symmetric`, …) or a behaviour (`EIM/APDF`).
+    pub nat: Option<String>,
     pub alive: Option<bool>,
+    /// At most so many, 1 to 1000; 1000 if absent.
+    pub limit: Option<u32>,
+    /// Those that follow this peer: the `next` of the answer before.
+    pub after: Option<String>,
 }
+
+/// The NAT of each node, by fleet and node, as the newest run measured it.
+pub type Nats = BTreeMap<(String, String), String>;
 
 impl Filter {
     fn matches(&self, peer: &Peer) -> bool {
@@ -47,13 +66,27 @@ impl Filter {
         same(&self.project, &peer.registration.project)
             && same(&self.node, &peer.registration.node)
             && self.alive.is_none_or(|alive| alive == peer.alive)
+            && self.nat.as_deref().is_none_or(|nat| is_nat(peer, nat))
     }
+}
+
+/// `Full Cone (EIM/EIF)` is `full-cone`, `EIM/EIF` and the whole of it.
+fn is_nat(peer: &Peer, wanted: &str) -> bool {
+    let plain = |text: &str| text.trim().to_lowercase().replace(' ', "-");
+    let Some(is) = &peer.nat else { return false };
+    let (name, behaviour) = is.split_once(" (").unwrap_or((is, is));
+    let wanted = plain(wanted);
+    [is, name, behaviour.trim_end_matches(')')]
+        .iter()
+        .any(|form| plain(form) == wanted)
 }
 
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
 pub enum PeersError {
     #[error("peer `{0}` is not registered here (any more): register again")]
     Unknown(String),
+    #[error("peer `{0}` is not the token's own")]
+    Foreign(String),
     #[error("{0} peers are alive, which is as many as this registry holds")]
     Full(usize),
 }
@@ -64,14 +97,35 @@ pub struct Peers {
     ttl: Duration,
     capacity: usize,
     entries: BTreeMap<String, Entry>,
+    /// Not on the disk yet as they are.
+    changed: BTreeSet<String>,
+    /// On the disk and not here any more.
+    gone: BTreeSet<String>,
+    /// Who was alive when somebody was last told.
+    told_alive: BTreeSet<String>,
 }
 
 #[derive(Debug)]
 struct Entry {
+    fleet: String,
     registration: Registration,
     registered_at: i64,
     last_seen: Moment,
     metrics: BTreeMap<String, f64>,
+    log: VecDeque<String>,
+}
+
+/// Whose token it is that a peer writes with.
+#[derive(Debug, Clone, Copy)]
+pub struct Owner<'a> {
+    pub fleet: &'a str,
+    pub node: Option<&'a str>,
+}
+
+impl Owner<'_> {
+    fn owns(&self, fleet: &str, registration: &Registration) -> bool {
+        self.fleet == fleet && self.node.is_none_or(|node| registration.node == node)
+    }
 }
 
 impl Peers {
@@ -80,7 +134,75 @@ impl Peers {
             ttl,
             capacity,
             entries: BTreeMap::new(),
+            changed: BTreeSet::new(),
+            gone: BTreeSet::new(),
+            told_alive: BTreeSet::new(),
         }
+    }
+
+    /// Peers of before a restart: as silent as they are by the wall clock.
+    pub fn restore(&mut self, rows: Vec<PeerRow>, now: Moment) {
+        for row in rows.into_iter().take(self.capacity) {
+            let silent = u64::try_from(now.unix_ms - row.seen_ms).unwrap_or(0);
+            let seen = now.monotonic.checked_sub(Duration::from_millis(silent));
+            let entry = Entry {
+                fleet: row.fleet,
+                registration: row.registration,
+                registered_at: row.registered_ms,
+                last_seen: Moment {
+                    // Before this machine began is long enough ago.
+                    monotonic: seen.unwrap_or(now.monotonic),
+                    unix_ms: row.seen_ms,
+                },
+                metrics: BTreeMap::new(),
+                log: VecDeque::new(),
+            };
+            if seen.is_some() {
+                self.entries.insert(row.peer, entry);
+            } else {
+                self.gone.insert(row.peer);
+            }
+        }
+    }
+
+    /// What the disk does not have yet.
+    pub fn unwritten(&mut self) -> (Vec<PeerRow>, Vec<String>) {
+        let changed = std::mem::take(&mut self.changed);
+        let rows = changed.into_iter().filter_map(|peer| {
+            let entry = self.entries.get(&peer)?;
+            Some(PeerRow {
+                fleet: entry.fleet.clone(),
+                registration: entry.registration.clone(),
+                registered_ms: entry.registered_at,
+                seen_ms: entry.last_seen.unix_ms,
+                peer,
+            })
+        });
+        (
+            rows.collect(),
+            std::mem::take(&mut self.gone).into_iter().collect(),
+        )
+    }
+
+    /// Who came or fell silent since this was last asked: peer, fleet, node, alive.
+    pub fn turned(&mut self, now: Moment) -> Vec<(String, String, String, bool)> {
+        let alive: BTreeSet<String> = self
+            .entries
+            .iter()
+            .filter(|(_, entry)| self.is_alive(entry, now))
+            .map(|(name, _)| name.clone())
+            .collect();
+        let turned = alive
+            .symmetric_difference(&self.told_alive)
+            .filter_map(|name| {
+                let entry = self.entries.get(name)?;
+                let node = entry.registration.node.clone();
+                let is = alive.contains(name);
+                Some((name.clone(), entry.fleet.clone(), node, is))
+            })
+            .collect();
+        self.told_alive = alive;
+        turned
     }
 
     pub fn ttl(&self) -> Duration {
@@ -91,10 +213,20 @@ impl Peers {
     /// gets the same name, keeps its metrics and takes no more room.
     pub fn register(
         &mut self,
+        owner: Owner<'_>,
         registration: Registration,
         now: Moment,
     ) -> Result<String, PeersError> {
         let name = name(&registration);
+        if !owner.owns(owner.fleet, &registration)
+            || self
+                .entries
+                .get(&name)
+                .is_some_and(|entry| entry.fleet != owner.fleet)
+        {
+            return Err(PeersError::Foreign(name));
+        }
+        self.changed.insert(name.clone());
         if let Some(entry) = self.entries.get_mut(&name)
             && entry.registration == registration
         {
@@ -105,44 +237,103 @@ impl Peers {
             self.make_room(now)?;
         }
         let entry = Entry {
+            fleet: owner.fleet.to_owned(),
             registration,
             registered_at: now.unix_ms,
             last_seen: now,
             metrics: BTreeMap::new(),
+            log: VecDeque::new(),
         };
+        self.gone.remove(&name);
         self.entries.insert(name.clone(), entry);
         Ok(name)
     }
 
     /// The peer lives, and these are its values now; older ones are forgotten.
-    pub fn heartbeat(&mut self, heartbeat: Heartbeat, now: Moment) -> Result<(), PeersError> {
+    pub fn heartbeat(
+        &mut self,
+        owner: Owner<'_>,
+        heartbeat: Heartbeat,
+        now: Moment,
+    ) -> Result<(), PeersError> {
         let Some(entry) = self.entries.get_mut(&heartbeat.peer) else {
             return Err(PeersError::Unknown(heartbeat.peer));
         };
+        if !owner.owns(&entry.fleet, &entry.registration) {
+            return Err(PeersError::Foreign(heartbeat.peer));
+        }
         entry.last_seen = now;
         entry.metrics = heartbeat.metrics;
+        entry.log.extend(heartbeat.log);
+        while entry.log.len() > LOG_KEPT {
+            entry.log.pop_front();
+        }
+        self.changed.insert(heartbeat.peer);
         Ok(())
+    }
+
+    /// What a peer logged last, oldest line first.
+    pub fn log(&self, peer: &str) -> Vec<String> {
+        self.entries
+            .get(peer)
+            .map(|entry| entry.log.iter().cloned().collect())
+            .unwrap_or_default()
     }
 
     /// Drops the peers that were silent for too long to be of interest.
     pub fn sweep(&mut self, now: Moment) {
         let kept = self.ttl * KEPT_SILENT;
-        self.entries.retain(|_, entry| silence(entry, now) <= kept);
+        let gone = &mut self.gone;
+        self.entries.retain(|name, entry| {
+            let stays = silence(entry, now) <= kept;
+            if !stays {
+                gone.insert(name.clone());
+            }
+            stays
+        });
     }
 
-    /// In order of their names.
-    pub fn list(&self, filter: &Filter, now: Moment) -> Vec<Peer> {
+    /// In order of their names; `fleet` sees its own alone.
+    pub fn list(
+        &self,
+        fleet: Option<&str>,
+        filter: &Filter,
+        nats: &Nats,
+        now: Moment,
+    ) -> (Vec<Peer>, Option<String>) {
+        use std::ops::Bound::{Excluded, Unbounded};
+        let limit = filter.limit.unwrap_or(LIMIT_MAX).clamp(1, LIMIT_MAX) as usize;
+        let from = filter.after.as_deref().map_or(Unbounded, Excluded);
+        let mut found = self
+            .entries
+            .range::<str, _>((from, Unbounded))
+            .filter(|(_, entry)| fleet.is_none_or(|fleet| entry.fleet == fleet))
+            .map(|(name, entry)| self.peer(name, entry, nats, now))
+            .filter(|peer| filter.matches(peer));
+        let page: Vec<Peer> = found.by_ref().take(limit).collect();
+        let next = match (found.next(), page.last()) {
+            (Some(_), Some(last)) => Some(last.peer.clone()),
+            _ => None,
+        };
+        (page, next)
+    }
+
+    /// All of them.
+    pub fn all(&self, fleet: Option<&str>, nats: &Nats, now: Moment) -> Vec<Peer> {
         self.entries
             .iter()
-            .map(|(name, entry)| self.peer(name, entry, now))
-            .filter(|peer| filter.matches(peer))
+            .filter(|(_, entry)| fleet.is_none_or(|fleet| entry.fleet == fleet))
+            .map(|(name, entry)| self.peer(name, entry, nats, now))
             .collect()
     }
 
-    fn peer(&self, name: &str, entry: &Entry, now: Moment) -> Peer {
+    fn peer(&self, name: &str, entry: &Entry, nats: &Nats, now: Moment) -> Peer {
+        let node = (entry.fleet.clone(), entry.registration.node.clone());
         Peer {
             peer: name.to_owned(),
+            fleet: entry.fleet.clone(),
             registration: entry.registration.clone(),
+            nat: nats.get(&node).cloned(),
             registered_at: entry.registered_at,
             last_seen: entry.last_seen.unix_ms,
             alive: self.is_alive(entry, now),
@@ -177,6 +368,7 @@ impl Peers {
         match longest_silent {
             Some(name) => {
                 self.entries.remove(&name);
+                self.gone.insert(name);
                 Ok(())
             }
             None => Err(PeersError::Full(self.capacity)),
@@ -202,140 +394,4 @@ fn name(registration: &Registration) -> String {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    const TTL: Duration = Duration::from_secs(30);
-
-    fn registration(node: &str, pid: u32) -> Registration {
-        Registration {
-            project: "ant-quic".into(),
-            node: node.into(),
-            tester: "saorsa-quic-test".into(),
-            stack_version: "0.27.61".into(),
-            digest: "00".repeat(32),
-            pid,
-            local: None,
-        }
-    }
-
-    fn heartbeat(peer: &str, attempts: f64) -> Heartbeat {
-        Heartbeat {
-            peer: peer.into(),
-            metrics: BTreeMap::from([("attempts_total".into(), attempts)]),
-        }
-    }
-
-    fn after(start: Moment, seconds: u64) -> Moment {
-        Moment {
-            monotonic: start.monotonic + Duration::from_secs(seconds),
-            unix_ms: start.unix_ms + seconds as i64 * 1000,
-        }
-    }
-
-    fn alive(peers: &Peers, now: Moment) -> Vec<bool> {
-        let listed = peers.list(&Filter::default(), now);
-        listed.iter().map(|peer| peer.alive).collect()
-    }
-
-    #[test]
-    fn a_silent_peer_is_gone_after_its_time_and_dropped_later() {
-        let start = Moment::now();
-        let mut peers = Peers::new(TTL, 10);
-        peers.register(registration("a", 1), start).unwrap();
-        assert_eq!(alive(&peers, after(start, 30)), [true]);
-        assert_eq!(alive(&peers, after(start, 31)), [false]);
-        peers.sweep(after(start, 300));
-        assert_eq!(peers.count(after(start, 300)), (0, 1));
-        peers.sweep(after(start, 301));
-        assert_eq!(peers.count(after(start, 301)), (0, 0));
-    }
-
-    #[test]
-    fn a_heartbeat_revives_and_replaces_the_values() {
-        let start = Moment::now();
-        let mut peers = Peers::new(TTL, 10);
-        let name = peers.register(registration("a", 1), start).unwrap();
-        peers
-            .heartbeat(heartbeat(&name, 7.0), after(start, 60))
-            .unwrap();
-        let listed = peers.list(&Filter::default(), after(start, 80));
-        assert!(listed[0].alive);
-        assert_eq!(listed[0].metrics["attempts_total"], 7.0);
-        assert_eq!(listed[0].last_seen - listed[0].registered_at, 60_000);
-    }
-
-    #[test]
-    fn an_unknown_peer_is_told_so() {
-        let mut peers = Peers::new(TTL, 10);
-        assert_eq!(
-            peers.heartbeat(heartbeat("nobody", 0.0), Moment::now()),
-            Err(PeersError::Unknown("nobody".into()))
-        );
-    }
-
-    #[test]
-    fn registering_again_takes_no_room_and_a_new_binary_starts_anew() {
-        let start = Moment::now();
-        let mut peers = Peers::new(TTL, 1);
-        let name = peers.register(registration("a", 1), start).unwrap();
-        peers.heartbeat(heartbeat(&name, 7.0), start).unwrap();
-        assert_eq!(peers.register(registration("a", 1), start), Ok(name));
-        let listed = peers.list(&Filter::default(), start);
-        assert_eq!(listed[0].metrics.len(), 1);
-
-        let mut other = registration("a", 1);
-        other.digest = "11".repeat(32);
-        peers.register(other, start).unwrap();
-        let listed = peers.list(&Filter::default(), start);
-        assert_eq!((listed.len(), listed[0].metrics.len()), (1, 0));
-    }
-
-    #[test]
-    fn a_full_table_gives_up_the_silent_and_never_the_living() {
-        let start = Moment::now();
-        let mut peers = Peers::new(TTL, 2);
-        peers.register(registration("a", 1), start).unwrap();
-        peers
-            .register(registration("b", 1), after(start, 20))
-            .unwrap();
-        assert_eq!(
-            peers.register(registration("c", 1), after(start, 25)),
-            Err(PeersError::Full(2))
-        );
-        peers
-            .register(registration("c", 1), after(start, 40))
-            .unwrap();
-        let nodes: Vec<_> = peers
-            .list(&Filter::default(), after(start, 40))
-            .into_iter()
-            .map(|peer| peer.registration.node)
-            .collect();
-        assert_eq!(nodes, ["b", "c"]);
-    }
-
-    #[test]
-    fn filters_combine() {
-        let start = Moment::now();
-        let mut peers = Peers::new(TTL, 10);
-        peers.register(registration("a", 1), start).unwrap();
-        peers
-            .register(registration("a", 2), after(start, 40))
-            .unwrap();
-        peers
-            .register(registration("b", 1), after(start, 40))
-            .unwrap();
-        let count = |node: Option<&str>, alive| {
-            let filter = Filter {
-                project: Some("ant-quic".into()),
-                node: node.map(str::to_owned),
-                alive,
-            };
-            peers.list(&filter, after(start, 41)).len()
-        };
-        assert_eq!(count(None, None), 3);
-        assert_eq!(count(Some("a"), None), 2);
-        assert_eq!(count(Some("a"), Some(true)), 1);
-        assert_eq!(count(None, Some(false)), 1);
-    }
-}
+mod tests;

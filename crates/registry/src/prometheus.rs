@@ -1,94 +1,194 @@
-//! The Prometheus text format (0.0.4): the registry's own metrics, and every
-//! live peer's, which Prometheus itself could not scrape behind a NAT.
+//! The Prometheus text format (0.0.4): the registry's own metrics, the newest run
+//! of each project, and every live peer's values, which Prometheus itself could
+//! not scrape behind a NAT. Names, kinds and help are those of [`model::metrics`].
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
 
+use model::metrics::{Kind, PEER_PREFIX, REGISTRY, help_of_tester};
+use model::publication::RunSummary;
 use model::registration::{Health, Peer};
+
+use crate::peers::{Moment, Nats};
+use crate::requests::{BOUNDS, Counts};
+use crate::state::State;
 
 pub(crate) const CONTENT_TYPE: &str = "text/plain; version=0.0.4; charset=utf-8";
 
-/// Own families and re-exported ones have prefixes of their own: no peer can
-/// send a name that collides.
-const OWN: &str = "vps_test_registry_";
-const PEER: &str = "vps_test_peer_";
-
-pub(crate) fn render(
-    health: &Health,
-    requests: &BTreeMap<(String, u16), u64>,
-    peers: &[Peer],
-) -> String {
-    let mut text = Text(String::new());
-    own(&mut text, health, requests);
-    per_peer(&mut text, peers);
-    re_export(&mut text, peers);
-    text.0
+/// Everything that is written, before it is text.
+struct Snapshot {
+    health: Health,
+    requests: Counts,
+    listeners: usize,
+    database_bytes: Option<u64>,
+    peers: Vec<Peer>,
+    /// The newest of each project.
+    runs: Vec<RunSummary>,
 }
 
-fn own(text: &mut Text, health: &Health, requests: &BTreeMap<(String, u16), u64>) {
-    let family = format!("{OWN}info");
-    text.family(&family, Kind::Gauge, "Version of the registry.");
-    text.sample(&family, &[("version", &health.version)], 1.0);
+/// What a caller of this fleet may see; `None` sees all.
+pub(crate) fn render(state: &State, fleet: Option<&str>) -> String {
+    let now = Moment::now();
+    let store = state.runs.store();
+    let mut projects = BTreeSet::new();
+    let runs = store.runs(fleet, None, None, 200).unwrap_or_default();
+    let newest = runs
+        .into_iter()
+        .map(|(_, run)| run)
+        .filter(|run| projects.insert((run.fleet.clone(), run.project.clone())));
+    let snapshot = Snapshot {
+        health: state.health(now),
+        requests: state.requests.read(),
+        listeners: state.listeners(),
+        database_bytes: store.size_bytes().ok(),
+        runs: newest.collect(),
+        peers: state.peers(now).all(fleet, &Nats::new(), now),
+    };
+    text(&snapshot)
+}
 
-    let family = format!("{OWN}uptime_seconds");
-    text.family(&family, Kind::Gauge, "Time since the registry began.");
-    text.sample(&family, &[], health.uptime_seconds);
+fn text(snapshot: &Snapshot) -> String {
+    let mut text = Text::default();
+    own(&mut text, snapshot);
+    for peer in &snapshot.peers {
+        about_peer(&mut text, peer);
+    }
+    for run in &snapshot.runs {
+        about_run(&mut text, run);
+    }
+    let mut out = text.written();
+    re_export(&mut out, &snapshot.peers);
+    out
+}
 
-    let family = format!("{OWN}peers");
-    text.family(&family, Kind::Gauge, "Registered peers by state.");
+fn own(text: &mut Text, snapshot: &Snapshot) {
+    let health = &snapshot.health;
+    text.put(
+        "vps_test_registry_info",
+        &[("version", &health.version)],
+        1.0,
+    );
+    text.put(
+        "vps_test_registry_uptime_seconds",
+        &[],
+        health.uptime_seconds,
+    );
     let silent = health.peers_known - health.peers_alive;
-    text.sample(&family, &[("state", "alive")], health.peers_alive as f64);
-    text.sample(&family, &[("state", "silent")], silent as f64);
-
-    let family = format!("{OWN}http_requests_total");
-    text.family(
-        &family,
-        Kind::Counter,
-        "Requests answered, by route and status.",
+    for (state, count) in [("alive", health.peers_alive), ("silent", silent)] {
+        text.put("vps_test_registry_peers", &[("state", state)], count as f64);
+    }
+    text.put("vps_test_registry_runs", &[], health.runs as f64);
+    text.put(
+        "vps_test_registry_event_listeners",
+        &[],
+        snapshot.listeners as f64,
     );
-    for ((route, code), count) in requests {
-        let code = code.to_string();
-        let labels = [("route", route.as_str()), ("code", code.as_str())];
-        text.sample(&family, &labels, *count as f64);
+    if let Some(bytes) = snapshot.database_bytes {
+        text.put("vps_test_registry_database_bytes", &[], bytes as f64);
+    }
+    for ((route, code), count) in &snapshot.requests.by_route {
+        let labels = [("route", route.as_str()), ("code", &code.to_string())];
+        text.put(
+            "vps_test_registry_http_requests_total",
+            &labels,
+            *count as f64,
+        );
+    }
+    let name = "vps_test_registry_http_request_duration_seconds";
+    for (bound, within) in BOUNDS.iter().zip(snapshot.requests.within) {
+        text.part(
+            name,
+            "_bucket",
+            &[("le", &bound.to_string())],
+            within as f64,
+        );
+    }
+    let count = snapshot.requests.count as f64;
+    text.part(name, "_bucket", &[("le", "+Inf")], count);
+    text.part(name, "_sum", &[], snapshot.requests.seconds);
+    text.part(name, "_count", &[], count);
+}
+
+fn about_peer(text: &mut Text, peer: &Peer) {
+    let [node, project, name] = labels(peer);
+    let up = f64::from(u8::from(peer.alive));
+    let seen = peer.last_seen as f64 / 1000.0;
+    text.put("vps_test_registry_peer_up", &labels(peer), up);
+    text.put(
+        "vps_test_registry_peer_last_seen_timestamp_seconds",
+        &labels(peer),
+        seen,
+    );
+    let registration = &peer.registration;
+    let info = [
+        node,
+        project,
+        name,
+        ("tester", registration.tester.as_str()),
+        ("stack_version", registration.stack_version.as_str()),
+        ("digest", registration.digest.as_str()),
+    ];
+    text.put("vps_test_registry_peer_info", &info, 1.0);
+}
+
+fn about_run(text: &mut Text, run: &RunSummary) {
+    let seconds = |at: jiff::Timestamp| at.as_millisecond() as f64 / 1000.0;
+    let labels = [("project", run.project.as_str()), ("run", run.run.as_str())];
+    text.put(
+        "vps_test_run_state",
+        &with(labels, "state", &run.state.to_string()),
+        1.0,
+    );
+    text.put(
+        "vps_test_run_verdict",
+        &with(labels, "verdict", &run.standing.to_string()),
+        1.0,
+    );
+    if let Some(at) = run.last_at {
+        text.put(
+            "vps_test_run_last_event_timestamp_seconds",
+            &labels,
+            seconds(at),
+        );
+    }
+    if let Some(until) = run.wait_until {
+        text.put(
+            "vps_test_run_wait_until_timestamp_seconds",
+            &labels,
+            seconds(until),
+        );
+    }
+    text.put("vps_test_run_attempts", &labels, run.attempts as f64);
+    for criterion in &run.criteria {
+        let labels = with(labels, "criterion", &criterion.name);
+        let mut put = |name, value| text.put(name, &labels, value);
+        let attempts = criterion.attempts as f64;
+        if criterion.attempts > 0 {
+            let ratio = criterion.successes as f64 / attempts;
+            put("vps_test_run_criterion_success_ratio", ratio);
+        }
+        if let Some([low, high]) = criterion.interval {
+            put("vps_test_run_criterion_success_ratio_low", low / 100.0);
+            put("vps_test_run_criterion_success_ratio_high", high / 100.0);
+        }
+        put(
+            "vps_test_run_criterion_target_ratio",
+            criterion.target / 100.0,
+        );
+        put("vps_test_run_criterion_attempts", attempts);
     }
 }
 
-fn per_peer(text: &mut Text, peers: &[Peer]) {
-    let family = format!("{OWN}peer_up");
-    text.family(
-        &family,
-        Kind::Gauge,
-        "1 where the peer was heard within its time to live.",
-    );
-    for peer in peers {
-        text.sample(&family, &labels(peer), f64::from(u8::from(peer.alive)));
-    }
-
-    let family = format!("{OWN}peer_last_seen_timestamp_seconds");
-    text.family(&family, Kind::Gauge, "Unix time of the last heartbeat.");
-    for peer in peers {
-        text.sample(&family, &labels(peer), peer.last_seen as f64 / 1000.0);
-    }
-
-    let family = format!("{OWN}peer_info");
-    text.family(&family, Kind::Gauge, "What the peer runs.");
-    for peer in peers {
-        let registration = &peer.registration;
-        let [node, project, name] = labels(peer);
-        let labels = [
-            node,
-            project,
-            name,
-            ("tester", registration.tester.as_str()),
-            ("stack_version", registration.stack_version.as_str()),
-            ("digest", registration.digest.as_str()),
-        ];
-        text.sample(&family, &labels, 1.0);
-    }
+fn with<'a>(
+    labels: [(&'a str, &'a str); 2],
+    name: &'a str,
+    value: &'a str,
+) -> [(&'a str, &'a str); 3] {
+    [labels[0], labels[1], (name, value)]
 }
 
 /// Silent peers are left out: their last values would look like current ones.
-fn re_export(text: &mut Text, peers: &[Peer]) {
+fn re_export(out: &mut String, peers: &[Peer]) {
     let mut families: BTreeMap<&str, Vec<(&Peer, f64)>> = BTreeMap::new();
     for peer in peers.iter().filter(|peer| peer.alive) {
         for (name, value) in &peer.metrics {
@@ -96,15 +196,16 @@ fn re_export(text: &mut Text, peers: &[Peer]) {
         }
     }
     for (name, samples) in families {
-        let family = format!("{PEER}{name}");
+        let family = format!("{PEER_PREFIX}{name}");
         let kind = if name.ends_with("_total") {
             Kind::Counter
         } else {
             Kind::Gauge
         };
-        text.family(&family, kind, "Reported by the peer.");
+        let help = help_of_tester(name).unwrap_or("Pushed by the tester.");
+        head(out, &family, kind, help);
         for (peer, value) in samples {
-            text.sample(&family, &labels(peer), value);
+            sample(out, &family, &labels(peer), value);
         }
     }
 }
@@ -117,38 +218,54 @@ fn labels(peer: &Peer) -> [(&'static str, &str); 3] {
     ]
 }
 
-#[derive(Clone, Copy)]
-enum Kind {
-    Counter,
-    Gauge,
-}
-
-struct Text(String);
+/// Samples by family: the format wants a family's samples together.
+#[derive(Default)]
+struct Text(BTreeMap<&'static str, String>);
 
 impl Text {
-    fn family(&mut self, name: &str, kind: Kind, help: &str) {
-        let kind = match kind {
-            Kind::Counter => "counter",
-            Kind::Gauge => "gauge",
-        };
-        self.push(format_args!("# HELP {name} {help}\n# TYPE {name} {kind}\n"));
+    fn put(&mut self, family: &'static str, labels: &[(&str, &str)], value: f64) {
+        self.part(family, "", labels, value);
     }
 
-    fn sample(&mut self, name: &str, labels: &[(&str, &str)], value: f64) {
-        self.push(format_args!("{name}"));
-        for (index, (label, text)) in labels.iter().enumerate() {
-            let open = if index == 0 { '{' } else { ',' };
-            self.push(format_args!("{open}{label}=\"{}\"", escaped(text)));
+    fn part(&mut self, family: &'static str, suffix: &str, labels: &[(&str, &str)], value: f64) {
+        let lines = self.0.entry(family).or_default();
+        sample(lines, &format!("{family}{suffix}"), labels, value);
+    }
+
+    /// In the order of the table, each with what the table says of it.
+    fn written(mut self) -> String {
+        let mut out = String::new();
+        for metric in REGISTRY {
+            if let Some(lines) = self.0.remove(metric.name) {
+                head(&mut out, metric.name, metric.kind, metric.help);
+                out.push_str(&lines);
+            }
         }
-        let close = if labels.is_empty() { "" } else { "}" };
-        self.push(format_args!("{close} {value}\n"));
+        debug_assert!(self.0.is_empty(), "not in the table: {:?}", self.0.keys());
+        out
     }
+}
 
-    fn push(&mut self, text: std::fmt::Arguments<'_>) {
-        self.0
-            .write_fmt(text)
-            .expect("writing to a String cannot fail");
+fn head(out: &mut String, family: &str, kind: Kind, help: &str) {
+    push(
+        out,
+        format_args!("# HELP {family} {help}\n# TYPE {family} {kind}\n"),
+    );
+}
+
+fn sample(out: &mut String, name: &str, labels: &[(&str, &str)], value: f64) {
+    out.push_str(name);
+    for (index, (label, text)) in labels.iter().enumerate() {
+        let open = if index == 0 { '{' } else { ',' };
+        push(out, format_args!("{open}{label}=\"{}\"", escaped(text)));
     }
+    let close = if labels.is_empty() { "" } else { "}" };
+    push(out, format_args!("{close} {value}\n"));
+}
+
+fn push(out: &mut String, text: std::fmt::Arguments<'_>) {
+    out.write_fmt(text)
+        .expect("writing to a String cannot fail");
 }
 
 /// The format escapes exactly these three in label values.
@@ -167,6 +284,7 @@ mod tests {
     fn peer(node: &str, alive: bool, metrics: &[(&str, f64)]) -> Peer {
         Peer {
             peer: format!("ant-quic/{node}/t/1"),
+            fleet: "f".into(),
             registration: Registration {
                 project: "ant-quic".into(),
                 node: node.into(),
@@ -176,6 +294,7 @@ mod tests {
                 pid: 1,
                 local: None,
             },
+            nat: None,
             registered_at: 0,
             last_seen: 1_700_000_000_500,
             alive,
@@ -184,15 +303,24 @@ mod tests {
     }
 
     fn rendered(peers: &[Peer]) -> String {
-        let health = Health {
-            status: "OK".into(),
-            version: "0.1.0".into(),
-            uptime_seconds: 1.5,
-            peers_alive: 1,
-            peers_known: 2,
-        };
-        let requests = BTreeMap::from([(("/api/peers".to_owned(), 200), 3)]);
-        render(&health, &requests, peers)
+        text(&Snapshot {
+            health: Health {
+                status: "OK".into(),
+                version: "0.1.0".into(),
+                uptime_seconds: 1.5,
+                peers_alive: 1,
+                peers_known: 2,
+                runs: 3,
+            },
+            requests: Counts {
+                by_route: BTreeMap::from([(("/api/peers".to_owned(), 200), 3)]),
+                ..Counts::default()
+            },
+            listeners: 0,
+            database_bytes: None,
+            peers: peers.to_vec(),
+            runs: Vec::new(),
+        })
     }
 
     #[test]
@@ -209,6 +337,7 @@ mod tests {
         assert!(text.contains(
             "vps_test_registry_http_requests_total{route=\"/api/peers\",code=\"200\"} 3\n"
         ));
+        assert!(text.contains("duration_seconds_bucket{le=\"+Inf\"} 0\n"));
     }
 
     #[test]
@@ -224,13 +353,15 @@ mod tests {
             peer("a", true, &[("x", 1.0), ("y", 2.0)]),
             peer("b", true, &[("x", 3.0)]),
         ]);
-        assert_eq!(text.matches("# TYPE vps_test_peer_x ").count(), 1);
-        let lines: Vec<_> = text.lines().collect();
-        let first = lines
-            .iter()
-            .position(|l| l.starts_with("vps_test_peer_x{"))
-            .unwrap();
-        assert!(lines[first + 1].starts_with("vps_test_peer_x{node=\"b\""));
+        for family in ["vps_test_peer_x", "vps_test_registry_peer_up"] {
+            assert_eq!(text.matches(&format!("# TYPE {family} ")).count(), 1);
+            let lines: Vec<_> = text.lines().collect();
+            let first = lines
+                .iter()
+                .position(|l| l.starts_with(&format!("{family}{{")))
+                .unwrap();
+            assert!(lines[first + 1].starts_with(&format!("{family}{{node=\"b\"")));
+        }
     }
 
     #[test]

@@ -12,9 +12,11 @@ use rustls::pki_types::pem::PemObject as _;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 
 use crate::api;
-use crate::auth::Token;
-use crate::peers::{CAPACITY, Peers};
-use crate::state::State;
+use crate::auth::file::Tokens;
+use crate::peers::{CAPACITY, Moment, Peers};
+use crate::runs::Runs;
+use crate::state::{Settings, Shared, State};
+use crate::store::{Store, StoreError};
 
 /// How long running requests may go on after a stop was asked for.
 const GRACE: Duration = Duration::from_secs(3);
@@ -25,13 +27,19 @@ const FIRST_REQUEST_TIMEOUT: Duration = Duration::from_secs(10);
 /// Longer than a peer's heartbeat interval, so that its connection stays.
 const HEADER_TIMEOUT: Duration = Duration::from_secs(60);
 
+/// How often what is behind is written, and what changed is noticed.
+const TENDING: Duration = Duration::from_secs(1);
+
 /// What to serve and where.
 #[derive(Debug)]
 pub struct Config {
     pub listen: SocketAddr,
-    pub token: Token,
+    pub tokens: Tokens,
+    /// Directory of the database; `None` keeps it in memory.
+    pub data: Option<PathBuf>,
     pub ttl: Duration,
     pub tls: Tls,
+    pub settings: Settings,
 }
 
 #[derive(Debug)]
@@ -68,6 +76,10 @@ pub enum ServeError {
         address: SocketAddr,
         source: io::Error,
     },
+    #[error("cannot use `{path}`: {source}")]
+    Data { path: PathBuf, source: io::Error },
+    #[error(transparent)]
+    Store(#[from] StoreError),
     #[error("cannot serve on {address}: {source}")]
     Serve {
         address: SocketAddr,
@@ -80,7 +92,7 @@ pub struct Server {
     listener: TcpListener,
     address: SocketAddr,
     tls: Option<RustlsConfig>,
-    router: axum::Router,
+    shared: Shared,
     handle: Handle<SocketAddr>,
 }
 
@@ -100,12 +112,17 @@ impl Server {
         };
         let listener = TcpListener::bind(config.listen).map_err(listen)?;
         let address = listener.local_addr().map_err(listen)?;
-        let state = State::new(config.token, Peers::new(config.ttl, CAPACITY));
+        let runs = Runs::new(open_store(config.data.as_deref())?)?;
+        let now = Moment::now();
+        let mut peers = Peers::new(config.ttl, CAPACITY);
+        peers.restore(runs.store().peers()?, now);
+        let state = State::new(config.settings, config.tokens, peers, runs);
+        state.learn_all_nats()?;
         Ok(Self {
             listener,
             address,
             tls,
-            router: api::router(Arc::new(state)),
+            shared: Arc::new(state),
             handle: Handle::new(),
         })
     }
@@ -122,8 +139,11 @@ impl Server {
 
     /// Ends [`Server::run`]: no new connection, and running requests get a moment.
     pub fn stopper(&self) -> impl FnOnce() + Send + 'static {
-        let handle = self.handle.clone();
-        move || handle.graceful_shutdown(Some(GRACE))
+        let (handle, shared) = (self.handle.clone(), Arc::clone(&self.shared));
+        move || {
+            shared.stop();
+            handle.graceful_shutdown(Some(GRACE));
+        }
     }
 
     /// Serves until the stopper is called.
@@ -138,15 +158,43 @@ impl Server {
             .http_builder()
             .http1()
             .header_read_timeout(HEADER_TIMEOUT);
-        let service = self.router.into_make_service();
-        match self.tls {
+        let tending = tokio::spawn(tend(Arc::clone(&self.shared)));
+        let service = api::router(Arc::clone(&self.shared))
+            .into_make_service_with_connect_info::<SocketAddr>();
+        let served = match self.tls {
             Some(tls) => {
                 let acceptor = RustlsAcceptor::new(tls);
                 server.acceptor(acceptor).serve(service).await
             }
             None => server.serve(service).await,
-        }
-        .map_err(serve)
+        };
+        tending.abort();
+        // The last heartbeats of a stop in good order.
+        let shared = self.shared;
+        let _ = tokio::task::spawn_blocking(move || shared.tend()).await;
+        served.map_err(serve)
+    }
+}
+
+fn open_store(data: Option<&Path>) -> Result<Store, ServeError> {
+    let Some(data) = data else {
+        return Ok(Store::in_memory()?);
+    };
+    std::fs::create_dir_all(data).map_err(|source| ServeError::Data {
+        path: data.into(),
+        source,
+    })?;
+    Ok(Store::open(&data.join("registry.sqlite"))?)
+}
+
+async fn tend(shared: Shared) {
+    let mut tick = tokio::time::interval(TENDING);
+    tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+    loop {
+        tick.tick().await;
+        let shared = Arc::clone(&shared);
+        // A panic in it was printed; the next second tries again.
+        let _ = tokio::task::spawn_blocking(move || shared.tend()).await;
     }
 }
 

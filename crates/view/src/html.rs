@@ -45,6 +45,8 @@ pub enum Style<'a> {
 pub struct Page<'a> {
     pub title: &'a str,
     pub style: Style<'a>,
+    /// Path of the page's only script, on the same server.
+    pub script: Option<&'a str>,
     /// Load again after so many seconds.
     pub refresh_seconds: Option<u32>,
     pub body: &'a str,
@@ -63,6 +65,13 @@ impl fmt::Display for Page<'_> {
                 writeln!(f, "<link rel=\"stylesheet\" href=\"{}\">", Escaped(path))?;
             }
             Style::Inline(more) => writeln!(f, "<style>\n{}{more}</style>", crate::STYLE)?,
+        }
+        if let Some(path) = self.script {
+            writeln!(
+                f,
+                "<link rel=\"icon\" type=\"image/svg+xml\" href=\"/icon.svg\">"
+            )?;
+            writeln!(f, "<script src=\"{}\" defer></script>", Escaped(path))?;
         }
         writeln!(f, "</head>\n<body>\n{}</body>\n</html>", self.body)
     }
@@ -94,6 +103,7 @@ mod tests {
         let page = Page {
             title: "</title><b>",
             style: Style::Linked("/style.css"),
+            script: None,
             refresh_seconds: None,
             body: "",
         };

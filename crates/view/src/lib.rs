@@ -1,26 +1,35 @@
 //! Pure rendering: data in, HTML and SVG out.
 //!
-//! No I/O, no clock, no script in any page. Everything that came from outside is
+//! No I/O, no clock; no page needs a script to be read. Everything that came from outside is
 //! escaped by the one function in [`html`]; pages work under a policy that
 //! forbids inline styles and scripts, because [`STYLE`] may be served as a file.
 
+mod dash;
 pub mod html;
 mod interval;
 mod map;
 mod matrix;
 mod natural;
-mod overview;
 mod proof;
 mod quantity;
 mod timeline;
 
+pub use dash::{
+    Frame, Here, ICON, ICON_PATH, Loop, MatrixBy, NodeHealth, NodePage, Person, SCRIPT,
+    SCRIPT_PATH, STYLE_PATH, compare, login, machine, matrix_page, nat, node, overview, places,
+    run, runs,
+};
 pub use interval::{interval, trend};
 pub use map::{Site, Traffic, map};
 pub use matrix::{connect_times, matrix};
-pub use overview::{Overview, overview};
+pub use natural::natural_key;
 pub use proof::proof;
 pub use timeline::timeline;
 
 /// The style sheet of every page: link to it, or inline it in a page that must
 /// stand alone.
-pub const STYLE: &str = concat!(include_str!("style.css"), include_str!("figures.css"));
+pub const STYLE: &str = concat!(
+    include_str!("style.css"),
+    include_str!("figures.css"),
+    include_str!("dash/dash.css")
+);

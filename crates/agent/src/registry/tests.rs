@@ -90,8 +90,7 @@ fn answer(stream: impl Read + Write, status: &str, body: &str) -> Option<Seen> {
     })
 }
 
-fn config(rig: &Rig, certificate: &str) -> Config {
-    let directory = tempfile::tempdir().unwrap();
+fn config(directory: &tempfile::TempDir, rig: &Rig, certificate: &str) -> Config {
     let (ca, token) = (
         directory.path().join("ca.pem"),
         directory.path().join("token"),
@@ -132,8 +131,13 @@ fn it_registers_again_whenever_it_must() {
         ("200 OK", REGISTERED),
         ("200 OK", "{}"),
     ]);
+    let directory = tempfile::tempdir().unwrap();
     let metrics = || BTreeMap::from([("attempts_total".to_owned(), 3.0)]);
-    spawn(config(&rig, &rig.certificate), somebody(), metrics);
+    spawn(
+        config(&directory, &rig, &rig.certificate),
+        somebody(),
+        metrics,
+    );
     let seen: Vec<Seen> = (0..5)
         .map(|_| rig.seen.recv_timeout(Duration::from_secs(10)).unwrap())
         .collect();
@@ -149,8 +153,9 @@ fn it_registers_again_whenever_it_must() {
 #[test]
 fn a_server_with_another_certificate_gets_no_token() {
     let rig = registry(vec![("200 OK", REGISTERED)]);
+    let directory = tempfile::tempdir().unwrap();
     let other = rcgen::generate_simple_self_signed(["localhost".to_owned()]).unwrap();
-    let client = Client::new(config(&rig, &other.cert.pem()));
+    let client = Client::new(config(&directory, &rig, &other.cert.pem()));
     assert!(client.register(&somebody()).is_err());
     assert!(rig.seen.recv_timeout(Duration::from_millis(200)).is_err());
 }

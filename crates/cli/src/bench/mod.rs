@@ -8,6 +8,7 @@ mod deploy;
 mod ground;
 mod lab;
 mod matrix;
+mod registry;
 
 use std::process::ExitCode;
 
@@ -29,6 +30,8 @@ enum BenchCommand {
     Matrix,
     /// The matrix with and without captures
     Capture,
+    /// The registry on one core, with 2,000 peers and 50 dashboards
+    Registry,
 }
 
 pub fn run(args: &BenchArgs) -> miette::Result<ExitCode> {
@@ -37,6 +40,7 @@ pub fn run(args: &BenchArgs) -> miette::Result<ExitCode> {
         BenchCommand::Deploy => deploy::run()?,
         BenchCommand::Matrix => matrix::run()?,
         BenchCommand::Capture => capture::run()?,
+        BenchCommand::Registry => registry::run()?,
     }
     Ok(ExitCode::SUCCESS)
 }

@@ -1,6 +1,7 @@
 //! DEPLOY: NAT boxes, registry, coordinators, testers; then wait until every
 //! tester answers and is in the registry.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -8,7 +9,6 @@ use fleet::{FleetError, Host, Installed, NatBox};
 use futures::future::join_all;
 use model::event::{Deployed, Event};
 use model::inventory::NodeName;
-use model::registration::Peers;
 
 use super::{Stage, StepError};
 use crate::agent::AgentError;
@@ -18,7 +18,9 @@ use crate::deployment::{
     STACK_PORTS, Which,
 };
 use crate::live::{Binaries, Testers};
+use crate::publish::Publisher;
 use crate::recorder::{Progress, Recorder};
+use crate::registry::{self, Registry};
 use crate::settings::Settings;
 use crate::tester::Tester;
 
@@ -31,7 +33,7 @@ pub async fn perform(stage: &mut Stage<'_>) -> Result<(), StepError> {
     let binaries = stage.live.binaries.clone();
     let binaries = binaries.ok_or_else(|| StepError::Infrastructure("nothing was built".into()))?;
     let parts = parts_with_registry(stage, &binaries).await?;
-    let credentials = credentials(stage, &parts).await?;
+    let credentials = credentials(stage, &parts, &binaries).await?;
     let work = Work {
         settings: stage.settings,
         recorder: stage.recorder,
@@ -73,8 +75,13 @@ pub async fn perform(stage: &mut Stage<'_>) -> Result<(), StepError> {
         }
     }
     enough(stage)?;
-    wait_registered(stage, &parts, &testers).await?;
+    wait_registered(stage, &testers).await?;
     stage.live.testers = Some(testers);
+    stage.live.publisher = stage
+        .live
+        .registry
+        .as_ref()
+        .and_then(|registry| Publisher::spawn(Arc::clone(registry), stage.recorder));
     Ok(())
 }
 
@@ -130,29 +137,50 @@ async fn prepare_registry(
     let program = fleet::quote(&binaries.registry.path_in(path));
     let (name, ip) = (fleet::quote(&host.node.hostname), address.ip());
     let script = format!(
-        "set -e; mkdir -p {REGISTRY_DIR}; {program} certify --name {name} --address {ip} --out {REGISTRY_DIR}; \
-         {program} token --out {REGISTRY_TOKEN}"
+        "mkdir -p {REGISTRY_DIR} && {program} certify --name {name} --address {ip} --out {REGISTRY_DIR}"
     );
     host.script_ok(&script, None, COMMAND).await.map(drop)
 }
 
-/// What a peer needs to be believed by the registry, and to believe it.
+/// What peers need to believe the registry and to be believed by it.
 struct Credentials {
     certificate: String,
-    token: String,
+    /// One a node: a peer writes for its own node alone.
+    tokens: BTreeMap<NodeName, String>,
 }
 
-async fn credentials(stage: &Stage<'_>, parts: &Parts) -> Result<Option<Credentials>, StepError> {
-    let Some((name, _)) = &parts.registry else {
+/// New tokens at every deploy; those of the one before end some time later.
+async fn credentials(
+    stage: &mut Stage<'_>,
+    parts: &Parts,
+    binaries: &Binaries,
+) -> Result<Option<Credentials>, StepError> {
+    let (Some((name, _)), Some(url)) = (&parts.registry, parts.registry_url()) else {
         return Ok(None);
     };
-    let host = &stage.live.hosts[name];
-    let read = async |path: &str| host.run(&["cat", path], COMMAND).await;
-    let (certificate, token) = futures::future::try_join(read(REGISTRY_CA), read(REGISTRY_TOKEN))
-        .await
-        .map_err(|e| StepError::infrastructure(&e))?;
-    crate::redact::learn(&token);
-    Ok(Some(Credentials { certificate, token }))
+    let host = Arc::clone(&stage.live.hosts[name]);
+    let settings = stage.settings;
+    let program = binaries.registry.path_in(settings.install_path());
+    let nodes: Vec<NodeName> = stage.live.hosts.keys().cloned().collect();
+    let registry = Registry::open(host, program, url);
+    let asked = async {
+        let tokens = registry::peer_tokens(&registry, settings, &nodes).await?;
+        let certificate = registry.host.run(&["cat", REGISTRY_CA], COMMAND).await?;
+        let operated = registry.log_in(settings).await?;
+        Ok::<_, FleetError>((
+            operated,
+            Credentials {
+                certificate,
+                tokens,
+            },
+        ))
+    };
+    let (registry, credentials) = asked.await.map_err(|e| StepError::infrastructure(&e))?;
+    for token in credentials.tokens.values() {
+        crate::redact::learn(token);
+    }
+    stage.live.registry = Some(Arc::new(registry));
+    Ok(Some(credentials))
 }
 
 enum DeployError {
@@ -271,19 +299,27 @@ impl Work<'_> {
 
     /// Through standard input, so that no process list ever shows the token.
     async fn write_credentials(&self, host: &Host) -> Result<(), FleetError> {
+        let Some(credentials) = self.credentials else {
+            return Ok(());
+        };
+        let Some(token) = credentials.tokens.get(host.name()) else {
+            return Ok(());
+        };
         let is_registry = self
             .parts
             .registry
             .as_ref()
             .is_some_and(|(name, _)| name == host.name());
-        let Some(credentials) = self.credentials.filter(|_| !is_registry) else {
-            return Ok(());
+        // There the certificate is the registry's own file.
+        let certificate = if is_registry {
+            String::new()
+        } else {
+            format!("; cat > {REGISTRY_CA}")
         };
         let script = format!(
-            "set -e; umask 077; mkdir -p {REGISTRY_DIR}; read -r token; printf '%s\\n' \"$token\" > {REGISTRY_TOKEN}; \
-             cat > {REGISTRY_CA}"
+            "set -e; umask 077; mkdir -p {REGISTRY_DIR}; read -r token; printf '%s\\n' \"$token\" > {REGISTRY_TOKEN}{certificate}"
         );
-        let stdin = format!("{}\n{}", credentials.token.trim(), credentials.certificate);
+        let stdin = format!("{token}\n{}", credentials.certificate);
         host.script_ok(&script, Some(stdin.as_bytes()), COMMAND)
             .await
             .map(drop)
@@ -360,17 +396,11 @@ impl Work<'_> {
 }
 
 /// Waits until every tester that answers us is in the registry too.
-async fn wait_registered(
-    stage: &Stage<'_>,
-    parts: &Parts,
-    testers: &Testers,
-) -> Result<(), StepError> {
-    let Some((name, _)) = &parts.registry else {
+async fn wait_registered(stage: &Stage<'_>, testers: &Testers) -> Result<(), StepError> {
+    let Some(registry) = stage.live.registry.clone() else {
         return Ok(());
     };
-    let Some(host) = stage.live.hosts.get(name) else {
-        return Ok(());
-    };
+    let name = registry.host.name();
     let mut expected = Vec::new();
     for (node, tester) in testers.stack.iter().chain(&testers.reference) {
         let agent = tester
@@ -381,12 +411,9 @@ async fn wait_registered(
     }
     let began = Instant::now();
     loop {
-        let registered = fetch_peers(stage, host, parts).await;
+        let registered = registry.peers().await;
         let is_missing = |(node, pid): &&(String, u32)| {
-            let peers = registered
-                .as_ref()
-                .map(|p| p.peers.as_slice())
-                .unwrap_or_default();
+            let peers = registered.as_deref().unwrap_or_default();
             !peers
                 .iter()
                 .any(|p| p.alive && p.registration.node == *node && p.registration.pid == *pid)
@@ -417,36 +444,4 @@ async fn wait_registered(
         }
         tokio::time::sleep(Duration::from_millis(200)).await;
     }
-}
-
-async fn fetch_peers(stage: &Stage<'_>, host: &Host, parts: &Parts) -> Result<Peers, String> {
-    let text = fetch(
-        stage.settings,
-        host,
-        parts,
-        "/api/peers",
-        stage.live.binaries.as_ref(),
-    )
-    .await?;
-    serde_json::from_str(&text).map_err(|e| e.to_string())
-}
-
-/// Asks the registry from its own host, as nothing else need be able to reach it.
-pub async fn fetch(
-    settings: &Settings,
-    host: &Host,
-    parts: &Parts,
-    what: &str,
-    binaries: Option<&Binaries>,
-) -> Result<String, String> {
-    let (Some(binaries), Some(url)) = (binaries, parts.registry_url()) else {
-        return Err("no registry".into());
-    };
-    let program = binaries.registry.path_in(settings.install_path());
-    host.run(
-        &[&program, "get", what, "--url", &url, "--ca", REGISTRY_CA],
-        COMMAND,
-    )
-    .await
-    .map_err(|e| e.to_string())
 }

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 
-use crate::client::{Client, read_token};
+use crate::client::{Client, FLEET, Keys};
 
 const BINARY: &str = env!("CARGO_BIN_EXE_vps-test-registry");
 
@@ -53,6 +53,12 @@ impl Binary {
         Self { child, url }
     }
 
+    /// As a crash or the kernel would end it.
+    pub fn kill_9(mut self) {
+        self.child.kill().unwrap();
+        self.child.wait().unwrap();
+    }
+
     /// Sends SIGTERM; returns whether it ended well, and all that it logged.
     fn terminate(mut self) -> (bool, String) {
         let pid = Pid::from_raw(self.child.id().try_into().unwrap());
@@ -73,57 +79,78 @@ impl Drop for Binary {
     }
 }
 
-fn with_token(dir: &tempfile::TempDir) -> String {
-    let file = dir.path().join("token");
-    assert!(run(&["token", "--out", file.to_str().unwrap()]).success);
-    file.to_str().unwrap().to_owned()
+fn with_tokens(dir: &tempfile::TempDir) -> (String, Keys) {
+    let file = dir.path().join("tokens.json");
+    let keys = Keys::make(&file, FLEET);
+    (file.to_str().unwrap().to_owned(), keys)
 }
 
 #[test]
-fn it_stops_on_sigterm_and_never_logs_the_token() {
+fn it_stops_on_sigterm_and_never_logs_a_token() {
     let dir = tempfile::tempdir().unwrap();
-    let file = with_token(&dir);
-    let token = read_token(file.as_ref());
-    let registry = Binary::serve(&["--token-file", &file]);
-    let client = Client::plain(&registry.url, &token);
+    let (file, keys) = with_tokens(&dir);
+    let registry = Binary::serve(&["--tokens", &file]);
+    let client = Client::plain(&registry.url, keys.clone());
     client.register("saorsa-4", 1);
-    client.post_as(Some(&format!("Bearer x{token}")), "/api/register", b"{}");
+    client.submit("/login", None, &format!("token={}", keys.viewer));
+    let wrong = format!("{}0", keys.peer);
+    client.get_as(Some(&wrong), "/api/peers");
 
     let start = Instant::now();
     let (well, log) = registry.terminate();
     assert!(well, "{log}");
     assert!(start.elapsed() < Duration::from_secs(5));
-    assert!(log.contains("registered"), "{log}");
-    assert!(!log.contains(&token), "{log}");
+    assert!(log.contains("logged in"), "{log}");
+    for token in [&keys.viewer, &keys.peer, &wrong] {
+        assert!(!log.contains(token.rsplit('_').next().unwrap()), "{log}");
+    }
+}
+
+#[test]
+fn tokens_are_made_shown_and_revoked_from_the_command_line() {
+    let dir = tempfile::tempdir().unwrap();
+    let file = dir.path().join("t.json").to_str().unwrap().to_owned();
+    let add = |more: &[&str]| {
+        let words = ["token", "add", "--tokens", &file, "--fleet", "f"];
+        run(&[&words[..], more].concat())
+    };
+    let made = add(&["--scope", "viewer", "--name", "grafana"]);
+    assert!(made.stdout.starts_with("vpt_"), "{}", made.stderr);
+    let of_nodes = add(&["--scope", "peer", "--node", "a", "--node", "b"]);
+    let nodes: Vec<_> = of_nodes
+        .stdout
+        .lines()
+        .map(|line| line.split(' ').next().unwrap().to_owned())
+        .collect();
+    assert_eq!(nodes, ["a", "b"]);
+    let listed = run(&["token", "list", "--tokens", &file]);
+    assert_eq!(listed.stdout.lines().count(), 3);
+    assert!(!listed.stdout.contains("vpt_"));
+    assert!(run(&["token", "revoke", "--tokens", &file, "grafana"]).success);
+    let again = run(&["token", "revoke", "--tokens", &file, "grafana"]);
+    assert!(!again.success && again.stderr.contains("`grafana`"));
 }
 
 #[test]
 fn it_refuses_what_is_unsafe_or_impossible() {
     let dir = tempfile::tempdir().unwrap();
-    let file = with_token(&dir);
+    let (file, _) = with_tokens(&dir);
     let refused = |args: &[&str]| {
         let output = run(&[&["serve"], args].concat());
         assert!(!output.success, "{args:?}");
         assert!(output.stdout.is_empty(), "{}", output.stdout);
         output.stderr
     };
-    let open = refused(&["--listen", "0.0.0.0:0", "--token-file", &file]);
+    let open = refused(&["--listen", "0.0.0.0:0", "--tokens", &file]);
     assert!(open.contains("refusing plain HTTP on 0.0.0.0:0"), "{open}");
-    let missing = refused(&["--listen", "127.0.0.1:0", "--token-file", "/nonexistent"]);
+    let missing = refused(&["--listen", "127.0.0.1:0", "--tokens", "/nonexistent"]);
     assert!(missing.contains("`/nonexistent`"), "{missing}");
-    let half = refused(&[
-        "--listen",
-        "127.0.0.1:0",
-        "--token-file",
-        &file,
-        "--cert",
-        "c",
-    ]);
+    let half = refused(&["--listen", "127.0.0.1:0", "--tokens", &file, "--cert", "c"]);
     assert!(half.contains("--key"), "{half}");
 
     let taken = TcpListener::bind("127.0.0.1:0").unwrap();
     let address = taken.local_addr().unwrap().to_string();
-    let busy = refused(&["--listen", &address, "--token-file", &file]);
+    let busy = refused(&["--listen", &address, "--tokens", &file]);
     assert!(
         busy.contains(&format!("cannot listen on {address}")),
         "{busy}"

@@ -3,7 +3,7 @@
 use std::fs;
 
 use crate::binary::{Binary, run};
-use crate::client::{Client, read_token};
+use crate::client::{Client, FLEET, Keys};
 
 #[test]
 fn testers_that_pin_the_certificate_are_served_and_others_are_not() {
@@ -15,30 +15,30 @@ fn testers_that_pin_the_certificate_are_served_and_others_are_not() {
     };
     assert!(certify(dir.path()).stdout.starts_with("made "));
     assert!(certify(dir.path()).stdout.starts_with("kept "));
-    let token = dir.path().join("token");
-    run(&["token", "--out", token.to_str().unwrap()]);
+    let tokens = dir.path().join("tokens.json");
+    let keys = Keys::make(&tokens, FLEET);
 
     let registry = Binary::serve(&[
         "--cert",
         cert.to_str().unwrap(),
         "--key",
         key.to_str().unwrap(),
-        "--token-file",
-        token.to_str().unwrap(),
+        "--tokens",
+        tokens.to_str().unwrap(),
     ]);
     assert!(registry.url.starts_with("https://127.0.0.1:"));
     let pem = fs::read(&cert).unwrap();
-    let by_address = Client::pinned(&registry.url, &read_token(&token), &pem);
+    let by_address = Client::pinned(&registry.url, keys.clone(), &pem);
     by_address.register("saorsa-4", 1);
     let by_name = registry.url.replace("127.0.0.1", "localhost");
-    let by_name = Client::pinned(&by_name, &read_token(&token), &pem);
+    let by_name = Client::pinned(&by_name, keys.clone(), &pem);
     assert_eq!(by_name.get("/health").json()["peers_alive"], 1);
 
     let other = tempfile::tempdir().unwrap();
     certify(other.path());
     let strange = fs::read(other.path().join("cert.pem")).unwrap();
-    let mistaken = Client::pinned(&registry.url, &read_token(&token), &strange);
+    let mistaken = Client::pinned(&registry.url, keys.clone(), &strange);
     assert!(mistaken.try_get("/health").is_err());
-    let plain = Client::plain(&registry.url.replace("https", "http"), "");
+    let plain = Client::plain(&registry.url.replace("https", "http"), keys);
     assert!(plain.try_get("/health").is_err());
 }

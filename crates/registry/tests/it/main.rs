@@ -7,4 +7,6 @@ mod binary;
 mod client;
 mod http;
 mod https;
+mod journal;
 mod prometheus;
+mod runs;

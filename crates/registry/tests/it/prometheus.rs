@@ -66,12 +66,15 @@ fn parse(text: &str) -> Vec<Sample> {
     for line in text.lines() {
         if let Some(rest) = line.strip_prefix("# TYPE ") {
             let (name, kind) = rest.split_once(' ').unwrap();
-            assert!(["counter", "gauge"].contains(&kind), "{line}");
+            assert!(["counter", "gauge", "histogram"].contains(&kind), "{line}");
             assert!(declared.insert(name.to_owned()), "declared twice: {line}");
             current = name.to_owned();
         } else if !line.starts_with("# HELP ") {
             let sample = parse_sample(line);
-            assert_eq!(sample.0, current, "outside its family: {line}");
+            let of_family = ["", "_bucket", "_sum", "_count"]
+                .iter()
+                .any(|suffix| sample.0 == format!("{current}{suffix}"));
+            assert!(of_family, "outside its family: {line}");
             samples.push(sample);
         }
     }

@@ -39,6 +39,7 @@ pub fn proof(proof: &Proof) -> String {
     footer(&mut body, proof);
     let title = format!("{} {} {}: proof", proof.project, proof.focus, proof.verdict);
     Page {
+        script: None,
         title: &title,
         style: Style::Inline(STYLE),
         refresh_seconds: None,

@@ -8,6 +8,7 @@ mod error;
 mod host;
 mod install;
 mod natbox;
+mod needs;
 mod quote;
 mod unit;
 
@@ -16,5 +17,6 @@ pub use error::FleetError;
 pub use host::{Facts, Forwarded, Host, Reach};
 pub use install::{Installed, Service};
 pub use natbox::{INNER_ADDRESS, NatBox};
+pub use needs::{Needs, Unfit};
 pub use quote::quote;
 pub use unit::Unit;

@@ -51,7 +51,7 @@ fn meaning<T: Choice + PartialEq>(answer: &Answer<T>) -> String {
 }
 
 fn source(config: &Config) -> String {
-    format!("Local build ({})", config.build.command)
+    config.build.source()
 }
 
 fn nodes(out: &mut String, plan: &Plan) {

@@ -3,9 +3,12 @@
 
 pub mod build;
 mod cargo;
+mod compiler;
 pub mod deploy;
 pub mod setup;
+mod source;
 pub mod test;
+mod toolchain;
 
 use crate::live::Live;
 use crate::recorder::{RecordError, Recorder};

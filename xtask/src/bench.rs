@@ -59,6 +59,11 @@ const BENCHES: &[Bench] = &[
             at_most("start to a decided verdict and the proof", "s", 240.0),
         ],
     },
+    Bench {
+        name: "capture",
+        command: &["bench", "capture"],
+        figures: &[at_most("capture on failures, added to a matrix", "%", 10.0)],
+    },
 ];
 
 const fn at_most(name: &'static str, unit: &'static str, limit: f64) -> Figure {
@@ -220,7 +225,7 @@ mod tests {
     #[test]
     fn an_unknown_bench_is_told_what_there_is() {
         let error = choose(&["latency".into()]).map(|_| ()).unwrap_err();
-        assert!(error.to_string().contains("lab, deploy, matrix"));
+        assert!(error.to_string().contains("lab, deploy, matrix, capture"));
         assert_eq!(choose(&["lab".into()]).unwrap().len(), 1);
         assert_eq!(choose(&[]).unwrap().len(), BENCHES.len());
     }

@@ -40,6 +40,7 @@ const NEEDS: &[Need] = &[
         "python3",
         "play a stranger to our protocols in tests",
     ),
+    need("tcpdump", "tcpdump", "capture packets"),
     need("git", "git", "say which commit was tested"),
     need("zstd", "zstd", "unpack what is deployed"),
 ];

@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use engine::Observer;
+use engine::{HostCounters, Observers};
 use fleet::Reach;
 use model::inventory::Fleet;
 
@@ -24,7 +24,9 @@ pub struct Standing {
     /// The hosts at the addresses that they have now.
     pub fleet: Fleet,
     pub reach: Reach,
-    pub observer: Option<Arc<dyn Observer>>,
+    pub observers: Observers,
+    /// By whoever emulates the network between the hosts.
+    pub links_are_set: bool,
     pub _twin: Option<crate::twin::UntilDropped>,
 }
 
@@ -89,7 +91,11 @@ impl Ground {
                     ssh_config: None,
                     connect_timeout: CONNECT,
                 },
-                observer: None,
+                observers: Observers {
+                    first: Some(Arc::new(HostCounters::default())),
+                    witness: None,
+                },
+                links_are_set: false,
                 _twin: None,
             }),
         }

@@ -2,10 +2,14 @@
 
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
+use std::sync::Arc;
 use std::time::Duration;
 
 use clap::Args;
-use engine::{Claim, ClaimError, Ended, RunDir, Settings, Sink, StackPatch, Wish};
+use engine::{
+    Capture, Claim, ClaimError, Ended, HostCounters, Keep, Observers, RunDir, Settings, Sink,
+    StackPatch, Wish,
+};
 use jiff::Timestamp;
 use miette::{IntoDiagnostic, WrapErr};
 use model::config::{Config, parse_duration};
@@ -44,6 +48,14 @@ pub struct StartArgs {
     /// Build the tester against your own tree: NAME=PATH, NAME=GIT#REV or NAME=VERSION
     #[arg(long, value_name = "NAME=SOURCE")]
     stack: Option<String>,
+    /// Have the twin's hosts count packets too; attempts where their count differs
+    /// from the emulated internet's are infrastructure failures
+    #[arg(long, conflicts_with = "fleet")]
+    cross_check: bool,
+    /// Which attempts leave their packets as pcapng in the run directory; needs
+    /// tcpdump on the hosts
+    #[arg(long, value_enum, default_value = "none", value_name = "WHICH")]
+    capture: CaptureWhich,
     /// Print the journal's entries as lines of JSON instead of a screen
     #[arg(long, requires = "yes")]
     json: bool,
@@ -56,6 +68,13 @@ pub struct StartArgs {
     /// The run directory that was made in the foreground
     #[arg(long, hide = true, value_name = "DIR")]
     into: Option<PathBuf>,
+}
+
+#[derive(Debug, Clone, Copy, clap::ValueEnum)]
+enum CaptureWhich {
+    None,
+    Failures,
+    All,
 }
 
 #[derive(Debug, Clone)]
@@ -127,7 +146,15 @@ pub fn run(args: StartArgs) -> miette::Result<ExitCode> {
     claim
         .runs_in(dir.path())
         .map_err(|e| Infrastructure::from_error(&e))?;
-    let settings = settings(&project, &plan.project, &inventory, &standing, stack)?;
+    let settings = settings(
+        &args,
+        &project,
+        &plan.project,
+        &inventory,
+        &standing,
+        stack,
+        &dir,
+    )?;
     let ended = runtime
         .block_on(engine::run(
             &settings,
@@ -245,11 +272,13 @@ fn plan(
 }
 
 fn settings(
+    args: &StartArgs,
     project: &Project,
     name: &str,
     inventory: &Fleet,
     standing: &Standing,
     stack: Option<StackPatch>,
+    dir: &RunDir,
 ) -> miette::Result<Settings> {
     let config = project.settings();
     let (module_name, module) = config
@@ -272,8 +301,26 @@ fn settings(
             .map(|(n, port)| (n.name.clone(), port)),
         config: config.clone(),
         stack,
-        observer: standing.observer.clone(),
+        observers: observers(standing, args.cross_check),
+        links_are_set: standing.links_are_set,
+        capture: Capture {
+            keep: match args.capture {
+                CaptureWhich::None => Keep::None,
+                CaptureWhich::Failures => Keep::Failures,
+                CaptureWhich::All => Keep::All,
+            },
+            directory: dir.path().join("captures"),
+        },
     })
+}
+
+/// With a second count, the hosts' own, where the first is the twin's.
+fn observers(standing: &Standing, cross_check: bool) -> Observers {
+    let mut observers = standing.observers.clone();
+    if cross_check {
+        observers.witness = Some(Arc::new(HostCounters::default()));
+    }
+    observers
 }
 
 fn sinks(json: bool) -> Vec<Box<dyn Sink>> {

@@ -1,11 +1,10 @@
 //! The twin as something to run on.
 
-use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use engine::{Observer, ObserverError};
+use engine::{Asked, Observer, ObserverError, Observers};
 use fleet::Reach;
 use lab::{LabError, Twin, UpOptions};
 use model::flow::FlowCount;
@@ -75,7 +74,11 @@ impl Choice {
                 ssh_config: Some(twin.ssh_config()),
                 connect_timeout: CONNECT,
             },
-            observer: Some(Arc::new(Wan(twin))),
+            observers: Observers {
+                first: Some(Arc::new(Wan(twin))),
+                witness: None,
+            },
+            links_are_set: true,
             _twin: until_dropped,
         })
     }
@@ -108,8 +111,8 @@ struct Wan(Twin);
 
 #[async_trait::async_trait]
 impl Observer for Wan {
-    async fn flows(&self, touching: &[SocketAddr]) -> Result<Vec<FlowCount>, ObserverError> {
-        let (twin, touching) = (self.0.clone(), touching.to_vec());
+    async fn flows(&self, asked: &Asked) -> Result<Vec<FlowCount>, ObserverError> {
+        let (twin, touching) = (self.0.clone(), asked.touching.clone());
         blocking(move || twin.flows(&touching)).await
     }
 

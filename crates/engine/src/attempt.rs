@@ -1,12 +1,18 @@
 //! Drives one attempt: prepare both sides, climb the ladder, exchange, finish,
 //! and compare what the two sides say with each other and with the wire.
 
-use std::net::SocketAddr;
+mod evidence;
+
+use std::collections::BTreeMap;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use model::attempt::{Attempt, AttemptStart, Endpoints, Observed, Outcome, RungRecord};
-use model::path;
+use jiff::Timestamp;
+use model::attempt::{Attempt, AttemptStart, Endpoints, Outcome, RungRecord};
+use model::explain::explain;
+use model::inventory::NodeName;
+use model::nat::Certificate;
 use model::payload;
 use model::protocol::{
     Announce, Announced, AttemptId, Call, ClaimedPath, Connected, Dial, Empty, Exchange, Exchanged,
@@ -15,7 +21,7 @@ use model::protocol::{
 };
 
 use crate::agent::{Agent, AgentError};
-use crate::observer::Observer;
+use crate::observer::Observers;
 
 /// What holds for every attempt of a matrix.
 #[derive(Clone)]
@@ -26,7 +32,9 @@ pub struct Terms {
     pub rung_timeout: Duration,
     /// For the payload, both ways.
     pub exchange_timeout: Duration,
-    pub observer: Option<Arc<dyn Observer>>,
+    pub observers: Observers,
+    /// As they were measured.
+    pub nats: BTreeMap<NodeName, Certificate>,
 }
 
 /// One end of an attempt.
@@ -37,6 +45,8 @@ pub struct End {
     pub bind: SocketAddr,
     /// Whether others can dial `bind` itself.
     pub public: bool,
+    /// Its host's addresses, outside of any NAT.
+    pub outer: Vec<IpAddr>,
 }
 
 /// Everything that was learnt, whatever the outcome.
@@ -58,31 +68,37 @@ pub async fn drive(
         callee,
         seeds,
     };
+    let began = Timestamp::now();
     let mut climb = Climb::default();
     let result = ends.climb_and_exchange(&mut climb).await;
     let finished = tokio::join!(ends.finish(&ends.caller), ends.finish(&ends.callee));
-    let silent: Vec<String> = [&finished.0, &finished.1]
-        .into_iter()
-        .filter_map(silence)
-        .collect();
+    let silent = [silence(&finished.0), silence(&finished.1)];
     let (caller_end, callee_end) = (finished.0.ok(), finished.1.ok());
     let endpoints = ends.endpoints(&climb, caller_end.as_ref(), callee_end.as_ref());
     let outcome = match result {
         Ok(exchanged) => ends.compare(&climb, &exchanged, caller_end.as_ref(), callee_end.as_ref()),
         Err(error) => outcome_of(error),
     };
-    let outcome = blame(outcome, &silent);
-    let observed = ends.observe(&endpoints).await;
-    Attempt {
+    let outcome = blame(outcome, silent.iter().flatten());
+    let account = ends.account(&start.cell.pair, &endpoints).await;
+    let outcome = match account.contradiction {
+        Some(detail) => Outcome::Infrastructure { detail },
+        None => outcome,
+    };
+    let evidence = ends.evidence(&start.cell.pair, &climb, silent, &account.flows, began);
+    let mut attempt = Attempt {
         start,
         outcome,
-        observed,
+        observed: account.observed,
         claimed: climb.claimed(),
         connect_ms: climb.connected.as_ref().map(|c| c.elapsed_ms),
         rungs: climb.rungs,
         at_once,
         endpoints,
-    }
+        explanation: None,
+    };
+    attempt.explanation = explain(&attempt, &evidence);
+    attempt
 }
 
 struct Ends<'a> {
@@ -142,14 +158,18 @@ impl Ends<'_> {
 
         for rung in self.ladder() {
             let began = Instant::now();
+            let mut dialled = Vec::new();
             let tried = match rung {
-                Rung::Direct | Rung::Punched => self.dial_callee(rung, &caller, &callee).await,
+                Rung::Direct | Rung::Punched => {
+                    dialled = target(&callee, &self.callee, &[]).addresses;
+                    self.dial_callee(rung, &caller, &callee).await
+                }
                 Rung::Relayed => {
-                    self.dial_relay(rung, &self.caller, &self.callee, &callee)
+                    self.dial_relay(rung, &self.caller, &self.callee, &callee, &mut dialled)
                         .await
                 }
                 Rung::Reverse => {
-                    self.dial_relay(rung, &self.callee, &self.caller, &caller)
+                    self.dial_relay(rung, &self.callee, &self.caller, &caller, &mut dialled)
                         .await
                 }
             };
@@ -158,6 +178,7 @@ impl Ends<'_> {
                 rung,
                 elapsed_ms: began.elapsed().as_secs_f64() * 1e3,
                 timeout_ms: self.rung_ms(),
+                dialled: std::mem::take(&mut dialled),
                 failure,
             });
             match tried {
@@ -229,6 +250,7 @@ impl Ends<'_> {
         dialler: &End,
         called: &End,
         prepared: &Prepared,
+        dialled: &mut Vec<SocketAddr>,
     ) -> Result<Connected, AgentError> {
         let announce = Call::Announce(Announce {
             attempt: self.id.clone(),
@@ -246,6 +268,7 @@ impl Ends<'_> {
                 failure,
             });
         }
+        dialled.clone_from(&announced.relays);
         self.dial(rung, dialler, target(prepared, called, &announced.relays))
             .await
     }
@@ -344,22 +367,6 @@ impl Ends<'_> {
         endpoints
     }
 
-    async fn observe(&self, endpoints: &Endpoints) -> Observed {
-        let Some(observer) = &self.terms.observer else {
-            return Observed::UNMEASURED;
-        };
-        let touching: Vec<_> = endpoints
-            .caller
-            .iter()
-            .chain(&endpoints.callee)
-            .copied()
-            .collect();
-        match observer.flows(&touching).await {
-            Ok(flows) => path::observe(&flows, endpoints, self.terms.payload_bytes),
-            Err(_) => Observed::UNMEASURED,
-        }
-    }
-
     fn no_rung_left(&self, climb: &Climb) -> AgentError {
         let tried: Vec<_> = climb
             .rungs
@@ -455,7 +462,7 @@ fn silence(finished: &Result<Finished, AgentError>) -> Option<String> {
 
 /// The side that still answers says what it missed; the one to look at is the
 /// one that does not.
-fn blame(outcome: Outcome, silent: &[String]) -> Outcome {
+fn blame<'a>(outcome: Outcome, silent: impl Iterator<Item = &'a String>) -> Outcome {
     match outcome {
         Outcome::StackFailure(mut failure) => {
             for who in silent {

@@ -10,6 +10,7 @@ use model::proof::{self, Collected, Proof};
 use model::run::{Action, Run, State};
 use tokio::sync::watch;
 
+use crate::capture::Keep;
 use crate::deployment::Parts;
 use crate::journal::{Journal, JournalError};
 use crate::live::Live;
@@ -211,10 +212,33 @@ async fn collect(
     if mode.wants_metrics() {
         collected.evidence.metrics = metrics(settings, dir, live).await?;
     }
-    if let Some(observer) = &settings.observer {
+    collected.evidence.captures = captures(settings, dir, live).await;
+    if let Some(observer) = &settings.observers.first {
         collected.wan = observer.wan().await.ok().flatten();
     }
     Ok(collected)
+}
+
+/// Ends the capture, and lists what it left: `captures/ATTEMPT/SIDE-VANTAGE.pcapng`.
+async fn captures(settings: &Settings, dir: &RunDir, live: &Live) -> Vec<String> {
+    if settings.capture.keep == Keep::None {
+        return Vec::new();
+    }
+    join_all(live.hosts.values().map(|host| host.stop_capture())).await;
+    let list = |path: &std::path::Path| {
+        let entries = std::fs::read_dir(path).into_iter().flatten();
+        entries
+            .flatten()
+            .map(|entry| entry.path())
+            .collect::<Vec<_>>()
+    };
+    let attempts = list(&dir.path().join("captures"));
+    let files = attempts.iter().flat_map(|attempt| list(attempt));
+    let mut names: Vec<String> = files
+        .filter_map(|file| Some(file.strip_prefix(dir.path()).ok()?.display().to_string()))
+        .collect();
+    names.sort();
+    names
 }
 
 /// `logs/NODE.UNIT.log`, of every unit that was deployed. A host that cannot say

@@ -6,6 +6,7 @@
 
 mod agent;
 mod attempt;
+mod capture;
 mod claim;
 mod deployment;
 mod driver;
@@ -22,10 +23,11 @@ mod steps;
 mod suite;
 mod tester;
 
+pub use capture::{Capture, Keep};
 pub use claim::{Claim, ClaimError, Holder};
 pub use driver::{Ended, RunError, run};
 pub use journal::{Journal, JournalError, read as read_journal};
-pub use observer::{Observer, ObserverError};
+pub use observer::{Asked, HostCounters, Observer, ObserverError, Observers};
 pub use plan::{NotBuilt, Wish, plan};
 pub use recorder::{Progress, RecordError, Recorder, Sink};
 pub use run_dir::{ReplayError, RunDir, RunDirError};

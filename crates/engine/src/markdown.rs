@@ -4,6 +4,7 @@ use std::fmt::Write;
 
 use jiff::SignedDuration;
 use model::attempt::Matrix;
+use model::link::RoundTrip;
 use model::proof::{CriterionResult, MatrixCell, Proof};
 use model::stats::Verdict;
 
@@ -16,6 +17,7 @@ pub fn render(proof: &Proof, run_dir: &str) -> String {
     failures(&mut out, proof);
     evidence(&mut out, proof, run_dir);
     nodes(&mut out, proof);
+    links(&mut out, proof);
     matrix(&mut out, proof);
     builds(&mut out, proof);
     out
@@ -127,6 +129,10 @@ fn evidence(out: &mut String, proof: &Proof, run_dir: &str) {
             proof.evidence.logs.len()
         );
     }
+    match proof.evidence.captures.len() {
+        0 => {}
+        n => line!(out, "- Captures: {run_dir}/captures/ ({n} files)"),
+    }
     match &proof.evidence.metrics {
         Some(metrics) => line!(out, "- Metrics: {run_dir}/{metrics}"),
         None => line!(out, "- Metrics: not collected"),
@@ -195,6 +201,41 @@ fn nodes(out: &mut String, proof: &Proof) {
         if node.reached != "reached" {
             line!(out, "\n{} took no part: {}", node.name, node.reached);
         }
+    }
+    line!(out);
+}
+
+fn links(out: &mut String, proof: &Proof) {
+    if proof.links.is_empty() {
+        return;
+    }
+    line!(out, "### Network Between Hosts");
+    line!(out);
+    line!(out, "Round trips, set / measured.");
+    line!(out);
+    line!(
+        out,
+        "| Pair | Pairs like it | Delay | Jitter | Loss | Rate | |"
+    );
+    line!(out, "|---|---|---|---|---|---|---|");
+    for link in &proof.links {
+        let both = |part: &dyn Fn(&RoundTrip) -> String| {
+            let say = |side: &Option<RoundTrip>| side.as_ref().map_or("–".into(), part);
+            format!("{} / {}", say(&link.set), say(&link.measured))
+        };
+        line!(
+            out,
+            "| {} | {} | {} | {} | {} | {} | {} |",
+            link.pair,
+            link.like_it,
+            both(&|r| format!("{:.1} ms", r.delay_ms)),
+            both(&|r| format!("{:.1} ms", r.jitter_ms)),
+            both(&|r| format!("{:.1}%", r.loss_percent)),
+            both(&|r| r
+                .rate_mbit
+                .map_or_else(|| "–".into(), |rate| format!("{rate:.1} Mbit/s"))),
+            link.mismatch.as_deref().unwrap_or("")
+        );
     }
     line!(out);
 }

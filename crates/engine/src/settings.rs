@@ -1,13 +1,13 @@
 //! What a run needs to know that is not in its plan: where things are now.
 
 use std::path::PathBuf;
-use std::sync::Arc;
 
 use fleet::Reach;
 use model::config::{Config, Module};
 use model::inventory::{Fleet, NodeName};
 
-use crate::observer::Observer;
+use crate::capture::Capture;
+use crate::observer::Observers;
 use crate::stack::StackPatch;
 
 pub struct Settings {
@@ -25,7 +25,10 @@ pub struct Settings {
     pub bootstrap: Vec<(NodeName, u16)>,
     pub registry: Option<(NodeName, u16)>,
     pub stack: Option<StackPatch>,
-    pub observer: Option<Arc<dyn Observer>>,
+    pub observers: Observers,
+    /// Somebody makes the links between the hosts what the inventory says.
+    pub links_are_set: bool,
+    pub capture: Capture,
 }
 
 impl Settings {

@@ -56,6 +56,7 @@ impl Tester {
             agent: self.agent().await?,
             bind,
             public: self.public,
+            outer: self.host.node.addresses.clone(),
         })
     }
 

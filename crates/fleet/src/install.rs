@@ -5,6 +5,8 @@ use std::collections::HashSet;
 use std::time::Duration;
 
 use crate::artifact::Artifact;
+use crate::capture::UNITS as CAPTURES;
+use crate::counters::TABLE as COUNTERS;
 use crate::error::FleetError;
 use crate::host::Host;
 use crate::quote::quote;
@@ -274,6 +276,8 @@ for unit in $(grep -ls '^{MARK}' {UNITS}/*.service); do
   systemctl disable -q --now $(basename $unit) 2>/dev/null; rm -f $unit
 done
 [ -e /var/lib/vps-test/natbox/down ] && sh /var/lib/vps-test/natbox/down
+systemctl stop '{CAPTURES}' 2>/dev/null
+command -v nft >/dev/null && nft delete table {COUNTERS} 2>/dev/null
 if [ -d \"$path\" ]; then
   find \"$path/\" -maxdepth 1 -name '.partial-*' -delete
   find \"$path/\" -maxdepth 1 -type l -lname '*-{digest}' -delete

@@ -1,8 +1,11 @@
-//! Reaching hosts: SSH, upload, systemd services, logs, NAT boxes.
+//! Reaching hosts: SSH, upload, systemd services, logs, NAT boxes, packet counters,
+//! captures.
 //!
 //! The same code serves the twin and real VPSs; it knows of no difference.
 
 mod artifact;
+mod capture;
+mod counters;
 mod diagnose;
 mod error;
 mod host;
@@ -13,6 +16,8 @@ mod quote;
 mod unit;
 
 pub use artifact::{Artifact, ArtifactError};
+pub use capture::Vantage;
+pub use counters::Counted;
 pub use error::FleetError;
 pub use host::{Facts, Forwarded, Host, Reach};
 pub use install::{Installed, Service};

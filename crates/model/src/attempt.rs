@@ -5,6 +5,7 @@ use std::net::SocketAddr;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use crate::explain::Explanation;
 use crate::inventory::NodeName;
 use crate::nat::theory::{Category, Prediction};
 use crate::protocol::{AttemptId, ClaimedPath, Failure, Rung};
@@ -76,6 +77,9 @@ pub struct Attempt {
     /// How many attempts ran when this one began; above four, connect times inflate.
     pub at_once: u32,
     pub endpoints: Endpoints,
+    /// Why it failed, by the evidence; `None` for what did not.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub explanation: Option<Explanation>,
 }
 
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
@@ -121,6 +125,12 @@ pub struct Observed {
     /// Payload bytes counted from caller to callee and back, on the path named.
     pub forth_bytes: u64,
     pub back_bytes: u64,
+    /// What a second count, made elsewhere, came to, where there was one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub witness: Option<ObservedPath>,
+    /// Why nobody counted.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub unmeasured: Option<String>,
 }
 
 impl Observed {
@@ -129,7 +139,22 @@ impl Observed {
         via: None,
         forth_bytes: 0,
         back_bytes: 0,
+        witness: None,
+        unmeasured: None,
     };
+
+    pub fn unmeasured(why: impl Into<String>) -> Self {
+        Self {
+            unmeasured: Some(why.into()),
+            ..Self::UNMEASURED
+        }
+    }
+
+    /// The same path, through the same host if it is relayed.
+    pub fn agrees_with(&self, other: &Self) -> bool {
+        let via = |observed: &Self| observed.via.map(|via| via.ip());
+        self.path == other.path && via(self) == via(other)
+    }
 }
 
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
@@ -137,6 +162,9 @@ pub struct RungRecord {
     pub rung: Rung,
     pub elapsed_ms: f64,
     pub timeout_ms: u64,
+    /// What the dialling side was told to dial; empty where it was told nothing.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub dialled: Vec<SocketAddr>,
     /// `None` where the rung succeeded.
     pub failure: Option<Failure>,
 }

@@ -6,6 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::attempt::{Attempt, AttemptStart};
 use crate::inventory::{NodeName, Place};
+use crate::link::LinkMeasured;
 use crate::nat::{Behaviour, Certificate};
 use crate::protocol::AttemptId;
 use crate::run::State;
@@ -53,6 +54,10 @@ pub enum Event {
         errors: Vec<BuildProblem>,
     },
     Deployed(Deployed),
+    /// The network between the hosts, a pair of every class.
+    LinksMeasured {
+        links: Vec<LinkMeasured>,
+    },
     NatMeasured(NatMeasured),
     AttemptStarted(AttemptStart),
     AttemptFinished(Box<Attempt>),

@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use crate::attempt::{Attempt, Counted, Outcome, Pair};
 use crate::event::Plan;
+use crate::explain::Cause;
 use crate::nat::theory::Prediction;
 use crate::proof::CriterionResult;
 use crate::stats::{Criterion, INFRASTRUCTURE_CAP, Standing, Verdict, interval};
@@ -188,7 +189,13 @@ pub fn agrees_with_theory(attempt: &Attempt) -> bool {
 }
 
 /// Why an attempt did not count as a success, for the one who reads the cell.
+///
+/// By the evidence, where it tells; else by what the tester said.
 pub fn why(attempt: &Attempt) -> Option<String> {
+    let explained = attempt.explanation.as_ref();
+    if let Some(explanation) = explained.filter(|e| e.cause != Cause::Unexplained) {
+        return Some(explanation.sentence.clone());
+    }
     match (&attempt.outcome, attempt.verdict()) {
         (_, Counted::Success) => None,
         (Outcome::StackFailure(failure), _) => Some(failure.to_string()),

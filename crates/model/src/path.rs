@@ -29,6 +29,7 @@ pub fn observe(flows: &[FlowCount], endpoints: &Endpoints, payload_bytes: u64) -
             via: None,
             forth_bytes: forth,
             back_bytes: back,
+            ..Observed::UNMEASURED
         };
     }
     let relayed = third_parties(flows, &caller, &callee)
@@ -44,12 +45,14 @@ pub fn observe(flows: &[FlowCount], endpoints: &Endpoints, payload_bytes: u64) -
             via: Some(relay),
             forth_bytes: forth,
             back_bytes: back,
+            ..Observed::UNMEASURED
         },
         _ => Observed {
             path: ObservedPath::None,
             via: None,
             forth_bytes: forth,
             back_bytes: back,
+            ..Observed::UNMEASURED
         },
     }
 }
@@ -98,7 +101,7 @@ fn sum(flows: &[FlowCount], belongs: impl Fn(SocketAddr, SocketAddr) -> bool) ->
     flows
         .iter()
         .filter(|f| belongs(f.flow.source, f.flow.destination))
-        .map(|f| f.bytes)
+        .map(FlowCount::bytes)
         .sum()
 }
 
@@ -118,7 +121,7 @@ fn third_parties(flows: &[FlowCount], caller: &Side, callee: &Side) -> Vec<Socke
             flows
                 .iter()
                 .filter(|f| f.flow.destination.ip() == host && f.flow.destination.port() != 0)
-                .max_by_key(|f| (f.bytes, f.flow.destination))
+                .max_by_key(|f| (f.bytes(), f.flow.destination))
                 .map(|f| f.flow.destination)
         })
         .collect()
@@ -127,7 +130,7 @@ fn third_parties(flows: &[FlowCount], caller: &Side, callee: &Side) -> Vec<Socke
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::flow::FlowKey;
+    use crate::flow::{FlowKey, Tally};
     use crate::inventory::Transport;
 
     const PAYLOAD: u64 = 1000;
@@ -138,10 +141,15 @@ mod tests {
             source: source.parse().unwrap(),
             destination: destination.parse().unwrap(),
         };
-        FlowCount {
-            flow,
+        let arrived = Tally {
             packets: 1,
             bytes,
+            ..Tally::default()
+        };
+        FlowCount {
+            flow,
+            left: None,
+            arrived: Some(arrived),
         }
     }
 

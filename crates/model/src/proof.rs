@@ -15,6 +15,7 @@ use serde::{Deserialize, Serialize};
 use crate::attempt::{Attempt, ObservedPath, Pair};
 use crate::event::{Build, Plan};
 use crate::inventory::NodeName;
+use crate::link::LinkMeasured;
 use crate::nat::theory::{Category, Prediction};
 use crate::protocol::ClaimedPath;
 use crate::stats::Verdict;
@@ -43,6 +44,10 @@ pub struct Proof {
     pub plan: Plan,
     pub builds: Vec<Build>,
     pub wan: Option<WanReport>,
+    /// The network between the hosts as it was set and as it was measured before
+    /// the last TEST, a pair of every class.
+    #[serde(default)]
+    pub links: Vec<LinkMeasured>,
     pub evidence: Evidence,
 }
 
@@ -121,10 +126,20 @@ pub struct WanReport {
     pub unasked_drops: u64,
 }
 
+impl WanReport {
+    /// The WAN was in time, so that latencies through it mean something.
+    pub fn was_in_time(&self) -> bool {
+        self.lateness_p99_ms <= 5.0
+    }
+}
+
 /// Files of the run directory, by path relative to it.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
 pub struct Evidence {
     pub logs: Vec<String>,
+    /// pcapng, of attempts by their id.
+    #[serde(default)]
+    pub captures: Vec<String>,
     pub metrics: Option<String>,
     pub fix_commits: Vec<String>,
 }

@@ -13,6 +13,7 @@ use serde::{Deserialize, Serialize};
 use crate::attempt::{Attempt, AttemptStart, Matrix, Observed, Outcome};
 use crate::event::{Build, Deployed, Event, NatMeasured, NodeFacts, Plan, StopCause};
 use crate::inventory::NodeName;
+use crate::link::LinkMeasured;
 use crate::protocol::{AttemptId, ClaimedPath};
 use crate::stats::Verdict;
 
@@ -159,6 +160,8 @@ pub struct Run {
     pub deployed: Vec<Deployed>,
     /// The newest measurement of each box.
     pub nats: BTreeMap<NodeName, NatMeasured>,
+    /// The newest measurement.
+    pub links: Vec<LinkMeasured>,
     pub in_flight: BTreeMap<AttemptId, AttemptStart>,
     pub attempts: Vec<Attempt>,
     pub findings: Vec<String>,
@@ -280,7 +283,9 @@ impl Run {
                 })
             }
             Event::Built(_) | Event::BuildFailed { .. } => self.only_in(State::BuildLocal, event),
-            Event::NatMeasured(_) | Event::Judged { .. } => self.only_in(State::Test, event),
+            Event::LinksMeasured { .. } | Event::NatMeasured(_) | Event::Judged { .. } => {
+                self.only_in(State::Test, event)
+            }
             Event::AttemptStarted(start) => {
                 self.only_in(State::Test, event)?;
                 self.check_new_attempt(start)
@@ -373,6 +378,7 @@ impl Run {
             Event::Built(build) => self.builds.push(build.clone()),
             Event::BuildFailed { detail, .. } => self.build_failure = Some(detail.clone()),
             Event::Deployed(deployed) => self.deployed.push(deployed.clone()),
+            Event::LinksMeasured { links } => self.links.clone_from(links),
             Event::NatMeasured(measured) => {
                 self.nats.insert(measured.node.clone(), measured.clone());
             }
@@ -439,6 +445,7 @@ impl Run {
                 rungs: Vec::new(),
                 connect_ms: None,
                 at_once: 0,
+                explanation: None,
                 endpoints: crate::attempt::Endpoints::default(),
             });
         }
@@ -457,6 +464,7 @@ impl Event {
             Self::Built(_) => "built",
             Self::BuildFailed { .. } => "build_failed",
             Self::Deployed(_) => "deployed",
+            Self::LinksMeasured { .. } => "links_measured",
             Self::NatMeasured(_) => "nat_measured",
             Self::AttemptStarted(_) => "attempt_started",
             Self::AttemptFinished(_) => "attempt_finished",

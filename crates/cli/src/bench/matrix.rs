@@ -21,22 +21,27 @@ pub fn run() -> miette::Result<()> {
 /// Freshly booted hosts, fresh processes, and no delay between them.
 fn cold_matrix() -> miette::Result<()> {
     let ground = Ground::boot(&without_delay(&saorsa()?)?)?;
-    let (_, journal) = start()?;
+    let (_, journal) = start(&[])?;
     drop(ground);
-    let began = first(
-        &journal,
-        |event| matches!(event, Event::AttemptStarted(s) if s.matrix == Matrix::Stack),
-    )?;
     figure(
         "cold 72-pair ant-quic matrix, no delay",
-        seconds(began, full_matrix(&journal)?),
+        seconds_of(&journal)?,
     );
     Ok(())
 }
 
+/// From the stack's first attempt until every pair was tried.
+pub fn seconds_of(journal: &[Entry]) -> miette::Result<f64> {
+    let began = first(
+        journal,
+        |event| matches!(event, Event::AttemptStarted(s) if s.matrix == Matrix::Stack),
+    )?;
+    Ok(seconds(began, full_matrix(journal)?))
+}
+
 fn whole_run() -> miette::Result<()> {
     let ground = Ground::boot(&saorsa()?)?;
-    let (wall, journal) = start()?;
+    let (wall, journal) = start(&[])?;
     drop(ground);
     let entered = |state: State| {
         first(
@@ -55,7 +60,7 @@ fn whole_run() -> miette::Result<()> {
 }
 
 /// Runs `start` as a user does; returns its wall time and its journal.
-fn start() -> miette::Result<(f64, Vec<Entry>)> {
+pub fn start(more: &[&str]) -> miette::Result<(f64, Vec<Entry>)> {
     let state = tempfile::tempdir().into_diagnostic()?;
     let own = std::env::current_exe().into_diagnostic()?;
     let words = [
@@ -73,6 +78,7 @@ fn start() -> miette::Result<(f64, Vec<Entry>)> {
     let began = Instant::now();
     let status = Command::new(own)
         .args(words)
+        .args(more)
         .env("VPS_TEST_STATE_DIR", state.path())
         .stdout(Stdio::null())
         .status()

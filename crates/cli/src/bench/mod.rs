@@ -3,6 +3,7 @@
 //!
 //! Each prints a line of JSON per figure; names, units and limits are xtask's.
 
+mod capture;
 mod deploy;
 mod ground;
 mod lab;
@@ -26,6 +27,8 @@ enum BenchCommand {
     Deploy,
     /// The matrix of ant-quic, and a whole run
     Matrix,
+    /// The matrix with and without captures
+    Capture,
 }
 
 pub fn run(args: &BenchArgs) -> miette::Result<ExitCode> {
@@ -33,6 +36,7 @@ pub fn run(args: &BenchArgs) -> miette::Result<ExitCode> {
         BenchCommand::Lab => lab::run()?,
         BenchCommand::Deploy => deploy::run()?,
         BenchCommand::Matrix => matrix::run()?,
+        BenchCommand::Capture => capture::run()?,
     }
     Ok(ExitCode::SUCCESS)
 }

@@ -10,6 +10,7 @@ use model::attempt::{Attempt, Counted, Matrix};
 use model::event::{Entry, Event};
 use model::inventory::NodeName;
 use model::judge::agrees_with_theory;
+use model::link::LinkMeasured;
 use model::nat::describe;
 use model::run::{Run, State};
 
@@ -92,6 +93,7 @@ impl Screen {
                 );
                 self.line(detail);
             }
+            Event::LinksMeasured { links } => self.links(links),
             Event::NatMeasured(measured) => self.nat(measured),
             Event::AttemptFinished(attempt) => self.attempt(attempt, run),
             Event::Finding { detail } => self.warn(detail),
@@ -181,6 +183,34 @@ impl Screen {
         self.bar.set_length(attempts as u64);
         self.bar
             .set_position(self.matrix.as_ref().map_or(0, |bar| bar.done) as u64);
+    }
+
+    fn links(&self, links: &[LinkMeasured]) {
+        for link in links.iter().filter(|link| link.mismatch.is_some()) {
+            let what = link.mismatch.as_deref().unwrap_or_default();
+            let sign = self.paint.text(Style::Bad, "✗");
+            self.line(&format!("    {sign} {}: {what}", link.pair));
+        }
+        let off = links.iter().filter_map(|link| {
+            let (set, measured) = (link.set?, link.measured?);
+            Some((measured.delay_ms - set.delay_ms).abs())
+        });
+        let sign = self.paint.text(Style::Good, "✓");
+        let trips = links
+            .iter()
+            .filter_map(|link| Some(link.measured?.delay_ms));
+        match off.reduce(f64::max) {
+            Some(off) if links.iter().all(|link| link.mismatch.is_none()) => self.line(&format!(
+                "    {sign} network measured: round trips at most {off:.1} ms off what is set, in {} classes of pairs",
+                links.len()
+            )),
+            Some(_) => {}
+            None => self.line(&format!(
+                "    {sign} network measured: {} pairs, the longest round trip {:.1} ms",
+                links.len(),
+                trips.fold(0.0, f64::max)
+            )),
+        }
     }
 
     fn nat(&self, measured: &model::event::NatMeasured) {

@@ -15,7 +15,7 @@ use super::paint::{Paint, Style};
 const WORST_CELLS: usize = 6;
 
 /// How many characters of its reason.
-const REASON: usize = 110;
+const REASON: usize = 240;
 
 pub fn render(proof: &Proof, proof_file: &str, stopped: Option<StopCause>, paint: Paint) -> String {
     let mut out = String::new();
@@ -118,7 +118,7 @@ fn worst_cells(out: &mut String, proof: &Proof, paint: Paint) {
     for cell in failing.iter().take(WORST_CELLS) {
         let _ = writeln!(
             out,
-            "  {}  {} of {}, predicted {}: {}",
+            "  {}  {} of {}, predicted {}\n      {}",
             cell.pair,
             cell.successes,
             cell.attempts,

@@ -89,7 +89,9 @@ impl Site {
             f.flow.transport == Transport::Udp
                 && (f.flow.source, f.flow.destination) == (source, destination)
         });
-        fits.next().map_or((0, 0), |f| (f.packets, f.bytes))
+        fits.next()
+            .and_then(|f| f.arrived)
+            .map_or((0, 0), |arrived| (arrived.packets, arrived.bytes))
     }
 }
 

@@ -27,6 +27,7 @@ fn ant_quic_connects_across_the_saorsa_fleet() {
         "0",
         "--twin",
         TWIN,
+        "--cross-check",
     ];
     let output = Command::new(BINARY)
         .args(words)
@@ -65,6 +66,9 @@ fn ant_quic_connects_across_the_saorsa_fleet() {
         ),
         (40, 30, 2)
     );
+
+    // Direct, relayed, and through whom: twice counted, and the same.
+    crate::result::both_counts_agree(&proof);
 
     let left = Command::new(BINARY)
         .args(["lab", "status", "--name", TWIN])

@@ -7,6 +7,8 @@ mod bed;
 #[cfg(test)]
 mod build;
 #[cfg(test)]
+mod explanations;
+#[cfg(test)]
 mod hosts;
 #[cfg(test)]
 mod look;
@@ -14,6 +16,8 @@ mod look;
 mod loops;
 #[cfg(test)]
 mod networks;
+#[cfg(test)]
+mod real_fleet;
 #[cfg(test)]
 mod result;
 #[cfg(test)]

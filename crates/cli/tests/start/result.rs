@@ -164,7 +164,7 @@ fn clean_leaves_nothing(bed: &Bed) {
 #[test]
 fn a_stack_without_a_relay_fails_where_only_a_relay_would_do() {
     let bed = Bed::new("fail", &format!("{FLEET}{SYMMETRIC}")).up();
-    let ran = bed.start();
+    let ran = bed.run(&bed.start_words(&["--cross-check"]));
     assert_eq!(ran.code, 1, "{}\n{}", ran.stdout, ran.stderr);
     let proof = bed.proof();
     assert_eq!(proof["verdict"], "FAIL");
@@ -179,6 +179,43 @@ fn a_stack_without_a_relay_fails_where_only_a_relay_would_do() {
         node(&proof, "hard")["nat"]["measured"],
         "Symmetric (APDM/APDF)"
     );
+    both_counts_agree(&proof);
+    let not_predicted = proof["attempts"].as_array().unwrap().iter().filter(|a| {
+        let sentence = a["explanation"]["sentence"].as_str().unwrap_or_default();
+        a["explanation"]["cause"] == "port_not_predicted"
+            && sentence.contains("hard's NAT (APDM/APDF) gives each destination its own port")
+            && sentence.contains("port's NAT (EIM/APDF) lets in only what was sent to")
+    });
+    assert!(not_predicted.count() >= 2, "both cells between the two");
+}
+
+/// The twin's internet and the hosts themselves count the same packets.
+pub fn both_counts_agree(proof: &Value) {
+    for attempt in proof["attempts"].as_array().unwrap() {
+        let observed = &attempt["observed"];
+        assert_ne!(observed["path"], "unmeasured", "{attempt}");
+        assert_eq!(observed["witness"], observed["path"], "{attempt}");
+        assert_ne!(attempt["outcome"]["class"], "infrastructure", "{attempt}");
+    }
+}
+
+#[test]
+fn two_counts_that_differ_are_not_believed() {
+    let bed = Bed::new("counts", FLEET).up();
+    // A host that counts nothing of what comes in, from the first attempt on.
+    let child = bed
+        .command(&bed.start_words(&["--cross-check"]))
+        .spawn()
+        .unwrap();
+    crate::testers::wait_for(&bed, "attempt_started");
+    bed.on(
+        "port",
+        "nft flush chain inet vps_test_counters arrived; nft flush set inet vps_test_counters arrived4",
+    );
+    let ran = crate::bed::ran(&child.wait_with_output().unwrap());
+    assert_eq!(ran.code, 4, "{}\n{}", ran.stdout, ran.stderr);
+    let counts = "two counts of the same packets differ: direct";
+    assert!(ran.stdout.contains(counts), "{}", ran.stdout);
 }
 
 #[test]

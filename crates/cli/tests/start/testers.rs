@@ -55,6 +55,12 @@ fn a_tester_that_stops_answering_fails_its_attempts_and_nothing_measured_is_lost
         .collect();
     let is_named = |detail: &&str| detail.contains("the tester on cone did not answer");
     assert!(details.iter().any(is_named), "{details:?}");
+    let silent = attempts.iter().any(|a| {
+        let sentence = a["explanation"]["sentence"].as_str().unwrap_or_default();
+        a["explanation"]["cause"] == "tester_silent"
+            && sentence.contains("the tester on cone did not answer")
+    });
+    assert!(silent, "its explanation names the tester");
     assert!(
         attempts
             .iter()

@@ -12,6 +12,7 @@ use model::registration::Peers;
 
 use super::{Stage, StepError};
 use crate::agent::AgentError;
+use crate::capture::Keep;
 use crate::deployment::{
     self, ALL_PORTS, Parts, REFERENCE_PORTS, REGISTRY_CA, REGISTRY_DIR, REGISTRY_TOKEN,
     STACK_PORTS, Which,
@@ -197,6 +198,8 @@ impl Work<'_> {
             tokio::join!(self.apply_nat(host, tested), self.write_credentials(host));
         nat?;
         credentials?;
+        self.watch(host).await.map_err(DeployError::Record)?;
+        self.capture(host).await.map_err(DeployError::Record)?;
         let path = self.settings.install_path();
         let installed = host
             .install(&services, path, |artifact, sent| {
@@ -263,6 +266,34 @@ impl Work<'_> {
             }
             _ => Ok(()),
         }
+    }
+
+    /// A host that cannot count takes part all the same, and its paths are unmeasured.
+    async fn watch(&self, host: &Arc<Host>) -> Result<(), crate::recorder::RecordError> {
+        for observer in self.settings.observers.all() {
+            if let Err(error) = observer.watch(host).await {
+                self.recorder.record(Event::Finding {
+                    detail: format!(
+                        "the paths of attempts with {} are unmeasured: {}",
+                        host.name(),
+                        error.0
+                    ),
+                })?;
+            }
+        }
+        Ok(())
+    }
+
+    async fn capture(&self, host: &Host) -> Result<(), crate::recorder::RecordError> {
+        if self.settings.capture.keep == Keep::None {
+            return Ok(());
+        }
+        if let Err(error) = host.start_capture().await {
+            self.recorder.record(Event::Finding {
+                detail: format!("no packets are captured at {}: {error}", host.name()),
+            })?;
+        }
+        Ok(())
     }
 
     /// Through standard input, so that no process list ever shows the token.

@@ -5,6 +5,7 @@ pub mod build;
 mod cargo;
 mod compiler;
 pub mod deploy;
+mod links;
 pub mod setup;
 mod source;
 pub mod test;

@@ -1,7 +1,6 @@
 //! TEST: measure the NATs, let plain UDP agree with theory, then judge the stack.
 
 use std::collections::VecDeque;
-use std::sync::Arc;
 use std::time::Duration;
 
 use futures::future::join_all;
@@ -17,6 +16,7 @@ use model::stats::{Criterion, Standing};
 
 use super::{Stage, StepError};
 use crate::attempt::Terms;
+use crate::capture::Captures;
 use crate::deployment::PROBE_PORTS;
 use crate::live::Testers;
 use crate::recorder::{Progress, RecordError, Recorder};
@@ -43,15 +43,16 @@ pub async fn perform(stage: &mut Stage<'_>) -> Result<(), StepError> {
         super::setup::perform(stage).await?;
         super::deploy::perform(stage).await?;
     }
+    super::links::measure(stage).await?;
     let testers = stage.live.testers.as_ref();
     let testers =
         testers.ok_or_else(|| StepError::Infrastructure("nothing was deployed".into()))?;
     let plan = stage.recorder.with(|run| run.plan.clone());
     let plan = plan.ok_or_else(|| StepError::Infrastructure("the run has no plan".into()))?;
     let test = Test::new(stage.settings, stage.recorder, testers, &plan);
-    test.certify_nats().await?;
-    test.compare_reference_with_theory().await?;
-    test.judge_stack().await
+    let done = test.run().await;
+    test.finish_captures().await?;
+    done
 }
 
 struct Test<'a> {
@@ -63,6 +64,7 @@ struct Test<'a> {
     pass: u32,
     /// Those whose two nodes take part.
     cells: Vec<Cell>,
+    captures: Captures,
 }
 
 impl<'a> Test<'a> {
@@ -84,7 +86,22 @@ impl<'a> Test<'a> {
             cycle,
             pass,
             cells,
+            captures: Captures::new(&settings.capture),
         }
+    }
+
+    async fn run(&self) -> Result<(), StepError> {
+        self.certify_nats().await?;
+        self.compare_reference_with_theory().await?;
+        self.judge_stack().await
+    }
+
+    /// A capture that could not be had is no reason to stop.
+    async fn finish_captures(&self) -> Result<(), RecordError> {
+        for failed in self.captures.finish().await {
+            self.find(format!("a capture is missing: {failed}"))?;
+        }
+        Ok(())
     }
 
     /// A box that is not what its label says ends the run: nothing that is
@@ -312,7 +329,13 @@ impl<'a> Test<'a> {
             payload_bytes: self.plan.payload_bytes,
             rung_timeout: Duration::from_millis(self.plan.timeout_ms),
             exchange_timeout: EXCHANGE,
-            observer: self.settings.observer.as_ref().map(Arc::clone),
+            observers: self.settings.observers.clone(),
+            nats: self.recorder.with(|run| {
+                let measured = run.nats.iter();
+                measured
+                    .map(|(node, nat)| (node.clone(), nat.certificate.clone()))
+                    .collect()
+            }),
         }
     }
 
@@ -330,6 +353,7 @@ impl<'a> Test<'a> {
             recorder: self.recorder,
             terms,
             testers,
+            captures: &self.captures,
             limits: Limits {
                 total: limits.total,
                 per_node: limits.per_node,

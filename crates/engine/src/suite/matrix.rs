@@ -10,6 +10,7 @@ use model::inventory::NodeName;
 use model::protocol::{AttemptId, ClaimedPath, Reason};
 
 use crate::attempt::{Terms, drive};
+use crate::capture::Captures;
 use crate::recorder::{RecordError, Recorder};
 use crate::suite::schedule::{Limits, Schedule};
 use crate::tester::Tester;
@@ -23,6 +24,7 @@ pub struct MatrixRun<'a> {
     pub terms: &'a Terms,
     pub testers: &'a HashMap<NodeName, Tester>,
     pub limits: Limits,
+    pub captures: &'a Captures,
 }
 
 impl MatrixRun<'_> {
@@ -72,9 +74,17 @@ impl MatrixRun<'_> {
             Err(detail) => never_began(start, detail, at_once),
         };
         self.blame_lost_host(&mut attempt).await?;
+        self.capture(&attempt);
         self.recorder
             .record(Event::AttemptFinished(Box::new(attempt.clone())))?;
         Ok(attempt)
+    }
+
+    fn capture(&self, attempt: &Attempt) {
+        let pair = &attempt.start.cell.pair;
+        if let (Some(from), Some(to)) = (self.testers.get(&pair.from), self.testers.get(&pair.to)) {
+            self.captures.take(attempt, &from.host, &to.host);
+        }
     }
 
     /// A stack that fell silent may have gone with its host, and then it is not
@@ -176,5 +186,6 @@ fn never_began(start: AttemptStart, detail: String, at_once: u32) -> Attempt {
         connect_ms: None,
         at_once,
         endpoints: Endpoints::default(),
+        explanation: None,
     }
 }

@@ -3,7 +3,8 @@
 use std::collections::HashMap;
 use std::net::{Ipv4Addr, SocketAddr};
 
-use model::flow::{FlowCount, FlowKey};
+use jiff::Timestamp;
+use model::flow::{FlowCount, FlowKey, MEMORY, Tally};
 
 use super::lateness::{Histogram, Lateness};
 use super::packet::Packet;
@@ -12,44 +13,50 @@ use crate::control::WanCounters;
 /// Guarded by one lock, taken once a packet.
 #[derive(Debug, Default)]
 pub struct Counters {
-    flows: HashMap<FlowKey, (u64, u64)>,
+    flows: HashMap<FlowKey, Both>,
     totals: WanCounters,
     lateness: Histogram,
-    fragments: HashMap<FragmentKey, FlowKey>,
+    left: Fragments,
+    arrived: Fragments,
 }
 
-type FragmentKey = (Ipv4Addr, Ipv4Addr, u16);
+#[derive(Debug, Default)]
+struct Both {
+    left: Tally,
+    arrived: Tally,
+}
 
-/// Fragmented packets whose end is awaited; one whose end was lost is forgotten.
-const MOST_FRAGMENTED: usize = 4096;
+/// Flows that are remembered; beyond, those that rest are forgotten.
+const MOST_FLOWS: usize = 200_000;
 
 impl Counters {
-    pub fn delivered(&mut self, packet: &Packet) {
-        self.totals.delivered += packet.segments;
-        if let Some(flow) = self.flow(packet) {
-            let (packets, bytes) = self.flows.entry(flow).or_default();
-            *packets += packet.segments;
-            *bytes += packet.payload;
+    /// A packet came out of its sender's host, whatever becomes of it.
+    pub fn left(&mut self, packet: &Packet) {
+        if let Some(flow) = self.left.flow(packet) {
+            let now = Timestamp::now();
+            self.make_room(now);
+            let both = self.flows.entry(flow).or_default();
+            both.left.add(packet.segments, packet.payload, now);
         }
     }
 
-    /// A later fragment is of the flow that its first one said.
-    fn flow(&mut self, packet: &Packet) -> Option<FlowKey> {
-        let Some(fragment) = packet.fragment else {
-            return packet.flow;
-        };
-        let key = (packet.source, packet.destination, fragment.number);
-        if let Some(flow) = packet.flow {
-            if self.fragments.len() >= MOST_FRAGMENTED {
-                self.fragments.clear();
-            }
-            self.fragments.insert(key, flow);
-            return Some(flow);
+    pub fn delivered(&mut self, packet: &Packet) {
+        self.totals.delivered += packet.segments;
+        if let Some(flow) = self.arrived.flow(packet) {
+            let both = self.flows.entry(flow).or_default();
+            both.arrived
+                .add(packet.segments, packet.payload, Timestamp::now());
         }
-        if fragment.last {
-            self.fragments.remove(&key)
-        } else {
-            self.fragments.get(&key).copied()
+    }
+
+    fn make_room(&mut self, now: Timestamp) {
+        if self.flows.len() >= MOST_FLOWS {
+            let rests = |both: &Both| {
+                both.left
+                    .last
+                    .is_none_or(|last| now.duration_since(last) > MEMORY)
+            };
+            self.flows.retain(|_, both| !rests(both));
         }
     }
 
@@ -79,11 +86,42 @@ impl Counters {
         self.flows
             .iter()
             .filter(|(flow, _)| wanted(flow))
-            .map(|(flow, (packets, bytes))| FlowCount {
+            .map(|(flow, both)| FlowCount {
                 flow: *flow,
-                packets: *packets,
-                bytes: *bytes,
+                left: Some(both.left),
+                arrived: Some(both.arrived),
             })
             .collect()
+    }
+}
+
+/// Which flow the parts of a fragmented packet are of.
+#[derive(Debug, Default)]
+struct Fragments(HashMap<FragmentKey, FlowKey>);
+
+type FragmentKey = (Ipv4Addr, Ipv4Addr, u16);
+
+/// Fragmented packets whose end is awaited; one whose end was lost is forgotten.
+const MOST_FRAGMENTED: usize = 4096;
+
+impl Fragments {
+    /// A later fragment is of the flow that its first one said.
+    fn flow(&mut self, packet: &Packet) -> Option<FlowKey> {
+        let Some(fragment) = packet.fragment else {
+            return packet.flow;
+        };
+        let key = (packet.source, packet.destination, fragment.number);
+        if let Some(flow) = packet.flow {
+            if self.0.len() >= MOST_FRAGMENTED {
+                self.0.clear();
+            }
+            self.0.insert(key, flow);
+            return Some(flow);
+        }
+        if fragment.last {
+            self.0.remove(&key)
+        } else {
+            self.0.get(&key).copied()
+        }
     }
 }

@@ -206,6 +206,7 @@ impl Forwarder {
             self.counters().totals_mut().spoofed += packet.segments;
             return;
         }
+        self.counters().left(&packet);
         let Some(&to) = topology.by_address.get(&packet.destination) else {
             self.counters().totals_mut().no_route += packet.segments;
             return;

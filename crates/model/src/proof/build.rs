@@ -35,6 +35,16 @@ pub fn build(run: &Run, plan: &Plan, collected: Collected, now: Timestamp) -> Pr
     let judgement = judge::judge(plan, &judged);
     let (verdict, summary) = verdict(run, judgement.verdict, judgement.summary);
     let cells = cells(&plan.nodes, focus_of(plan));
+    let mut matrix: Vec<MatrixCell> = cells
+        .iter()
+        .map(|cell| matrix_cell(run, cell, &judged, (cycle, pass)))
+        .collect();
+    let late = collected.wan.filter(|wan| !wan.was_in_time());
+    if late.is_some() {
+        for cell in &mut matrix {
+            cell.connect_ms = None;
+        }
+    }
     Proof {
         schema: SCHEMA,
         verdict,
@@ -49,20 +59,18 @@ pub fn build(run: &Run, plan: &Plan, collected: Collected, now: Timestamp) -> Pr
             run.state.to_string()
         },
         criteria: judgement.criteria,
-        matrix: cells
-            .iter()
-            .map(|cell| matrix_cell(run, cell, &judged, (cycle, pass)))
-            .collect(),
+        matrix,
         attempts: run.attempts.clone(),
         nodes: plan
             .nodes
             .iter()
             .map(|node| proof_node(run, plan, node))
             .collect(),
-        findings: findings(run),
+        findings: findings(run, late),
         plan: plan.clone(),
         builds: run.builds.clone(),
         wan: collected.wan,
+        links: run.links.clone(),
         evidence: collected.evidence,
     }
 }
@@ -176,10 +184,19 @@ fn nat_proof(run: &Run, node: &PlanNode) -> NodeNatProof {
 }
 
 /// Degraded nodes first: nobody may overlook that they are missing.
-fn findings(run: &Run) -> Vec<String> {
+fn findings(run: &Run, late: Option<WanReport>) -> Vec<String> {
+    let late = late.map(|wan| {
+        format!(
+            "connect times are not judged: the emulated internet was late, p99 {:.1} ms",
+            wan.lateness_p99_ms
+        )
+    });
     let degraded = run
         .degraded
         .iter()
         .map(|(node, reason)| format!("{node} took no part: {reason}"));
-    degraded.chain(run.findings.iter().cloned()).collect()
+    degraded
+        .chain(run.findings.iter().cloned())
+        .chain(late)
+        .collect()
 }

@@ -58,7 +58,7 @@ pub fn compare_runs(args: CompareArgs) -> miette::Result<ExitCode> {
     let state_dir = runs::state_dir()?;
     let (before, after) = match args.after {
         Some(after) => (args.before, after),
-        None => (format!("{}~1", args.before), args.before),
+        None => (runs::earlier(&args.before)?, args.before),
     };
     let old = runs::replay(&runs::find(&state_dir, &before)?)?;
     let new = runs::replay(&runs::find(&state_dir, &after)?)?;

@@ -102,3 +102,72 @@ fn main() -> ExitCode {
         ExitCode::from(exit::of(&report))
     })
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const SKILL: &str = include_str!("../../../.claude/skills/vps-test/SKILL.md");
+
+    /// Everything that stands in a block of commands, or in backticks as a command.
+    fn command_lines() -> Vec<String> {
+        let in_backticks = SKILL
+            .split('`')
+            .skip(1)
+            .step_by(2)
+            .map(str::trim)
+            .filter(|text| text.starts_with("vps-test ") && !text.contains('\n'));
+        let in_blocks = SKILL
+            .lines()
+            .map(str::trim)
+            .filter(|line| line.starts_with("vps-test "));
+        in_backticks.chain(in_blocks).map(str::to_owned).collect()
+    }
+
+    #[test]
+    fn the_command_line_is_sound() {
+        use clap::CommandFactory;
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn every_command_line_of_the_skill_is_understood() {
+        let lines = command_lines();
+        assert!(lines.len() >= 9, "{lines:?}");
+        for line in &lines {
+            let parsed = Cli::try_parse_from(line.split_whitespace());
+            assert!(parsed.is_ok(), "{line}: {}", parsed.unwrap_err());
+        }
+        for command in ["start", "status", "stop", "logs", "diagnose", "nodes"] {
+            let is_there = |line: &String| line.split_whitespace().nth(1) == Some(command);
+            assert!(lines.iter().any(is_there), "the skill lacks {command}");
+        }
+    }
+
+    #[test]
+    fn the_skill_asks_what_the_interview_asks() {
+        use model::config::{Choice, CriteriaMode, Focus, ProofMode};
+        fn is_asked<T: Choice>() {
+            assert!(SKILL.contains(T::HEADER) && SKILL.contains(T::QUESTION));
+            for (_, word, _) in T::ALL {
+                assert!(SKILL.contains(&format!("`{word}`")), "{word}");
+            }
+        }
+        is_asked::<Focus>();
+        is_asked::<CriteriaMode>();
+        is_asked::<ProofMode>();
+        // What it may pass on is what `start` takes.
+        for (_, focus, _) in Focus::ALL {
+            let words = [
+                "vps-test",
+                "start",
+                "ant-quic",
+                focus,
+                "threshold",
+                "logs",
+                "--yes",
+            ];
+            assert!(Cli::try_parse_from(words).is_ok());
+        }
+    }
+}

@@ -240,7 +240,12 @@ fn remarks(node: &Node) -> String {
             Emulation::Docker => "Docker",
             Emulation::Netns => "Netns",
         };
-        remarks.push(format!("{how}: {}", nat.emulated_by.join(", ")));
+        let by = nat.emulated_by.join(", ");
+        remarks.push(if by.is_empty() {
+            how.into()
+        } else {
+            format!("{how}: {by}")
+        });
     }
     remarks.extend(node.note.clone());
     if remarks.is_empty() {

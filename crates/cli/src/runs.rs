@@ -101,6 +101,18 @@ pub fn find(state_dir: &Path, word: &str) -> miette::Result<RunDir> {
     })
 }
 
+/// The run before: `PROJECT~1` of `PROJECT`.
+pub fn earlier(word: &str) -> miette::Result<String> {
+    let (project, back) = word.split_once('~').unwrap_or((word, "0"));
+    match back.parse::<usize>() {
+        Ok(back) if !word.contains('/') => Ok(format!("{project}~{}", back + 1)),
+        _ => Err(miette::miette!(
+            help = "vps-test compare BEFORE AFTER",
+            "with which run is `{word}` to be compared?"
+        )),
+    }
+}
+
 /// A project's runs, oldest first; at least one.
 pub fn known(state_dir: &Path, project: &str) -> miette::Result<Vec<RunDir>> {
     let all = RunDir::all(state_dir, project);

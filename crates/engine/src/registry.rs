@@ -45,10 +45,7 @@ impl Registry {
         let said = self.host.run(&as_words(&words), COMMAND).await?;
         let token = said.trim().to_owned();
         crate::redact::learn(&token);
-        Ok(Self {
-            token,
-            ..self
-        })
+        Ok(Self { token, ..self })
     }
 
     fn add_token(&self, settings: &Settings, scope: &str, name: &str) -> Vec<String> {

@@ -5,6 +5,8 @@ use std::sync::{Arc, OnceLock};
 
 use sha2::{Digest, Sha256};
 
+use crate::needs::Needs;
+
 #[derive(Debug, thiserror::Error)]
 #[error("cannot read `{path}`, which is to be deployed")]
 pub struct ArtifactError {
@@ -19,6 +21,7 @@ pub struct Artifact {
     /// Lower-case hex.
     pub sha256: String,
     pub content: Arc<Vec<u8>>,
+    pub needs: Needs,
     /// Made for the first host that can unpack it.
     packed: Arc<OnceLock<Vec<u8>>>,
 }
@@ -42,6 +45,7 @@ impl Artifact {
         Ok(Self {
             name,
             sha256: hex::encode(Sha256::digest(&content)),
+            needs: Needs::of(&content),
             content: content.into(),
             packed: Arc::default(),
         })

@@ -22,9 +22,7 @@ impl Host {
         let script = script(install_path);
         let began = now_ms();
         let text = self.script_ok(&script, None, LIMIT).await?;
-        // The clock is the first thing that the script reads.
-        let halfway = began + (now_ms() - began).min(1000) / 2;
-        Ok(parse::facts(&text, halfway))
+        Ok(parse::facts(&text, began, now_ms()))
     }
 
     /// Starts a unit once more that died, and returns the digest of what runs then.
@@ -120,4 +118,4 @@ for unit in $units; do
   echo "Command=$(sed -n 's/^ExecStart=//p' /etc/systemd/system/$unit)"
   echo == log; journalctl -u $unit -q --no-pager -o cat -n 20
 done
-true"#;
+echo == end; date +%s%3N"#;

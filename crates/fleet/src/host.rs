@@ -36,6 +36,8 @@ pub struct Host {
 pub struct Facts {
     pub kernel: String,
     pub arch: String,
+    /// `None` where it has none, or does not say.
+    pub glibc: Option<String>,
     /// Where binaries go.
     pub free_bytes: u64,
     /// Its clock minus ours.
@@ -207,6 +209,7 @@ impl Host {
             "date +%s%3N && uname -sr && uname -m || exit 1
 dir={path}; while [ ! -d \"$dir\" ]; do dir=$(dirname \"$dir\"); done
 df -B1 --output=avail \"$dir\" | tail -n 1
+getconf GNU_LIBC_VERSION 2>/dev/null || echo none
 ss -Hlun 2>/dev/null | awk '{{print $4}}'",
             path = quote(install_path),
         );
@@ -217,10 +220,11 @@ ss -Hlun 2>/dev/null | awk '{{print $4}}'",
         let middle = began + (now_ms() - began) / 2;
         let mut lines = text.lines().map(str::trim);
         let mut next = || lines.next().unwrap_or_default().to_owned();
-        let (clock, kernel, arch, free) = (next(), next(), next(), next());
+        let (clock, kernel, arch, free, glibc) = (next(), next(), next(), next(), next());
         Ok(Facts {
             kernel,
             arch,
+            glibc: glibc.strip_prefix("glibc ").map(str::to_owned),
             free_bytes: free.parse().unwrap_or(0),
             clock_skew_ms: clock.parse::<i64>().map_or(0, |theirs| theirs - middle),
             udp_ports: lines
@@ -277,13 +281,15 @@ ss -Hlun 2>/dev/null | awk '{{print $4}}'",
         follow: bool,
         mut to: impl tokio::io::AsyncWrite + Unpin,
     ) -> Result<(), FleetError> {
-        let mut script =
-            format!("exec journalctl -q --no-pager -o short-iso --since @{since} -n {lines}");
+        let mut script = format!("journalctl -q --no-pager -o short-iso --since @{since}");
         for unit in units {
             script.push_str(&format!(" -u {}", quote(unit)));
         }
+        // With --since, journalctl's own -n means the first lines.
         if follow {
-            script.push_str(" -f");
+            script.push_str(" -f -n all");
+        } else {
+            script.push_str(&format!(" | tail -n {lines}"));
         }
         let broken = |detail: String| FleetError::Session {
             node: self.node.name.clone(),

@@ -68,7 +68,7 @@ impl Host {
         let mut arrived = HashSet::new();
         for (artifact, there) in artifacts.iter().zip(present.there) {
             // Two services may run one binary.
-            if there || !arrived.insert(&artifact.sha256) {
+            if there || !arrived.insert(artifact.path_in(install_path)) {
                 sent.push(0);
                 continue;
             }

@@ -11,6 +11,7 @@ mod error;
 mod host;
 mod install;
 mod natbox;
+mod needs;
 mod quote;
 mod unit;
 
@@ -21,5 +22,6 @@ pub use error::FleetError;
 pub use host::{Facts, Forwarded, Host, Reach};
 pub use install::{Installed, Service};
 pub use natbox::{INNER_ADDRESS, NatBox};
+pub use needs::{Needs, Unfit};
 pub use quote::quote;
 pub use unit::Unit;

@@ -57,7 +57,10 @@ pub enum Event {
     BuildFailed {
         module: String,
         command: String,
+        /// What the compiler showed, or the last lines of whatever failed.
         detail: String,
+        #[serde(default)]
+        errors: Vec<BuildProblem>,
     },
     Deployed(Deployed),
     /// The network between the hosts, a pair of every class.
@@ -190,6 +193,12 @@ pub struct NodeFacts {
     pub kernel: String,
     pub free_bytes: u64,
     pub clock_skew_ms: i64,
+    /// As `uname -m` says it; empty in journals of earlier versions.
+    #[serde(default)]
+    pub arch: String,
+    /// `None` where it has none, or does not say.
+    #[serde(default)]
+    pub glibc: Option<String>,
 }
 
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
@@ -199,6 +208,23 @@ pub struct Build {
     pub sha256: String,
     pub bytes: u64,
     pub seconds: f64,
+    /// Of the whole build command, as far as it says so.
+    #[serde(default)]
+    pub warnings: u32,
+}
+
+/// One error of a compiler.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct BuildProblem {
+    pub message: String,
+    /// `E0308`
+    pub code: Option<String>,
+    pub file: Option<String>,
+    /// 1-based, as the column.
+    pub line: Option<u32>,
+    pub column: Option<u32>,
+    /// With the lines of the source, as the compiler shows it.
+    pub rendered: String,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]

@@ -126,7 +126,9 @@ impl State {
         let Ok(Some(folded)) = self.runs.find(id) else {
             return;
         };
-        let Some(plan) = &folded.run().plan else { return };
+        let Some(plan) = &folded.run().plan else {
+            return;
+        };
         let mut nats = self.nats.write().unwrap_or_else(PoisonError::into_inner);
         for node in &plan.nodes {
             let said = match (folded.run().nats.get(&node.name), node.nat) {

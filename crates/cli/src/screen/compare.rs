@@ -38,13 +38,21 @@ fn headline(name: &str, side: &Side, paint: Paint) -> String {
     let at = side
         .started_at
         .map_or(String::new(), |at| format!(", {at:.0}"));
-    let commit = side.commit.as_deref().map_or(String::new(), |c| {
-        format!(", stack at {}", c.chars().take(13).collect::<String>())
-    });
+    let commit = side
+        .commit
+        .as_deref()
+        .map_or(String::new(), |c| format!(", stack at {}", short_commit(c)));
     let tester = side.tester.as_deref().map_or(String::new(), |digest| {
         format!(", tester {}", digest.get(..12).unwrap_or(digest))
     });
     format!("{name}  {verdict}, {}{at}{commit}{tester}", side.state)
+}
+
+/// Twelve digits, and `+` where changes were not committed.
+pub fn short_commit(commit: &str) -> String {
+    let clean = commit.trim_end_matches('+');
+    let short = clean.get(..12).unwrap_or(clean);
+    format!("{short}{}", &commit[clean.len()..])
 }
 
 fn criterion_lines(out: &mut String, criterion: &CriterionChange, paint: Paint) {
@@ -124,4 +132,68 @@ fn median(median: Option<Median>) -> String {
     median.map_or("not measured".into(), |m| {
         format!("{:.1} ms (n = {})", m.ms, m.n)
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use model::attempt::Pair;
+    use model::compare::{CellChange, ConnectChange};
+    use model::inventory::NodeName;
+    use model::nat::theory::Category;
+    use model::stats::Verdict;
+
+    use super::*;
+
+    fn side(verdict: Verdict, commit: &str) -> Side {
+        Side {
+            project: "ant-quic".into(),
+            started_at: Some("2026-01-02T11:54:00Z".parse().unwrap()),
+            state: "COMPLETE".into(),
+            verdict: Some(verdict),
+            commit: Some(commit.into()),
+            tester: Some("0123456789abcdef".into()),
+        }
+    }
+
+    fn rate(successes: u64, attempts: u64, interval: [f64; 2], verdict: Verdict) -> Option<Rate> {
+        Some(Rate {
+            successes,
+            attempts,
+            infrastructure: 0,
+            interval: Some(interval),
+            verdict,
+        })
+    }
+
+    #[test]
+    fn a_commit_that_broke_one_cell() {
+        let median = |ms, n| Some(Median { ms, n, at_once: 10 });
+        let comparison = Comparison {
+            before: side(Verdict::Pass, "aaaaaaaaaaaaaaaaaaaa"),
+            after: side(Verdict::Fail, "bbbbbbbbbbbbbbbbbbbb+"),
+            caveats: vec!["the fleet differs: f, then g".into()],
+            criteria: vec![CriterionChange {
+                name: "nat_traversed".into(),
+                before: rate(24, 24, [85.8, 100.0], Verdict::Pass),
+                after: rate(1, 24, [0.1, 21.1], Verdict::Fail),
+                apart: true,
+            }],
+            cells: vec![CellChange {
+                pair: Pair {
+                    from: NodeName::new("port"),
+                    to: NodeName::new("cone"),
+                },
+                category: Category::NatTraversed,
+                before: "direct, 2 of 2".into(),
+                after: "timeout: nothing came".into(),
+            }],
+            connect_ms: vec![ConnectChange {
+                category: Category::Direct,
+                before: median(35.25, 72),
+                after: None,
+            }],
+        };
+        let shown = render(&comparison, ["ant-quic~1", "ant-quic"], Paint::Plain);
+        insta::assert_snapshot!(shown);
+    }
 }

@@ -106,7 +106,7 @@ impl Screen {
                     .listeners
                     .iter()
                     .find(|l| l.transport == *transport && l.port == *port);
-                let holder = holder.map_or("free".to_owned(), |l| l.program.clone());
+                let holder = holder.map_or("free".to_owned(), |l| shown(&l.program).to_owned());
                 format!("{port}/{} ({purpose}): {holder}", word(*transport))
             })
             .collect();
@@ -197,14 +197,12 @@ fn or_none(parts: Vec<String>, none: &str) -> String {
 }
 
 fn connection(connections: &Connections) -> String {
-    let program = connections.program.rsplit('/').next().unwrap_or_default();
-    // A binary of ours ends in its digest, which says nothing here.
-    let program = match program.rsplit_once('-') {
-        Some((name, digest)) if digest.len() == 64 => name,
-        _ => program,
-    };
+    let program = shown(&connections.program)
+        .rsplit('/')
+        .next()
+        .unwrap_or_default();
     let program = if program.is_empty() {
-        "kernel"
+        "unseen"
     } else {
         program
     };
@@ -213,6 +211,14 @@ fn connection(connections: &Connections) -> String {
         connections.count,
         word(connections.transport)
     )
+}
+
+/// A binary of ours ends in its digest, which says nothing here.
+fn shown(program: &str) -> &str {
+    match program.rsplit_once('-') {
+        Some((name, digest)) if digest.len() == 64 => name,
+        _ => program,
+    }
 }
 
 fn nat_box(diagnosis: &Diagnosis<'_>, facts: &HostFacts) -> String {
@@ -288,4 +294,74 @@ pub fn json(diagnosis: &Diagnosis<'_>) -> serde_json::Value {
             "run": run, "as": measured.certificate.describe(), "mismatch": measured.mismatch,
         })),
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use model::diagnosis::{Disk, Expected, Kind, Listener, Memory};
+
+    use super::*;
+
+    #[test]
+    fn a_node_whose_coordinator_has_lost_its_port() {
+        let fleet = "fleet: f\nnodes: [{ name: two, addresses: [192.0.2.12], provider: Lab, region: here, role: bootstrap }]\n";
+        let fleet = model::inventory::read("f.yaml", fleet).unwrap();
+        let expected = Expected {
+            node: fleet.nodes[0].name.clone(),
+            install_path: "/opt/saorsa-test".into(),
+            ports: vec![(Transport::Udp, 9000, "coordinator".into())],
+            nat: None,
+            measured: None,
+            dns: Dns::Mapped,
+            addresses: fleet.nodes[0].addresses.clone(),
+            hostname: "two".into(),
+        };
+        let facts = HostFacts {
+            kernel: "Linux 6.1.0".into(),
+            arch: "x86_64".into(),
+            glibc: Some("2.36".into()),
+            uptime_seconds: 90_000,
+            clock_skew_ms: -3,
+            units: vec![UnitFacts {
+                name: "saorsa-test-x-coordinator.service".into(),
+                active: "activating".into(),
+                sub: "auto-restart".into(),
+                result: "exit-code".into(),
+                exit_status: 1,
+                restarts: 7,
+                since_seconds: Some(1),
+                command: "/opt/x coordinator --bind 192.0.2.12:9000".into(),
+                log: vec!["cannot bind: Address already in use".into()],
+                ..UnitFacts::default()
+            }],
+            listeners: vec![Listener {
+                transport: Transport::Udp,
+                port: 9000,
+                program: "/usr/bin/socat".into(),
+            }],
+            disks: vec![Disk {
+                path: "/opt/saorsa-test".into(),
+                size_bytes: 1 << 30,
+                free_bytes: 1 << 29,
+                free_inodes: None,
+            }],
+            memory: Memory {
+                total_bytes: 1 << 30,
+                available_bytes: 1 << 28,
+            },
+            processors: 2,
+            ..HostFacts::default()
+        };
+        let findings = model::diagnosis::conclude(&facts, &expected);
+        assert_eq!(findings[0].kind, Kind::Port);
+        let diagnosis = Diagnosis {
+            node: &fleet.nodes[0],
+            place: "twin twin",
+            reached_by: Some("two".into()),
+            facts: Some(facts),
+            expected: &expected,
+            findings,
+        };
+        insta::assert_snapshot!(render(&diagnosis, Paint::Plain));
+    }
 }

@@ -10,6 +10,7 @@ use model::run::Run;
 use model::stats::Verdict;
 use serde::Serialize;
 
+use super::compare::short_commit;
 use super::paint::{Paint, Style};
 use super::summary::sign;
 use super::time::{clock, span};
@@ -99,9 +100,10 @@ impl View<'_> {
         let verdict = row
             .verdict
             .map_or("no verdict".to_owned(), |v| v.to_string());
-        let commit = row.commit.as_deref().map_or(String::new(), |commit| {
-            format!("  {}", commit.chars().take(12).collect::<String>())
-        });
+        let commit = row
+            .commit
+            .as_deref()
+            .map_or(String::new(), |c| format!("  {}", short_commit(c)));
         format!(
             "{} {:<18} {began:<19}  {took:<10} {:<11} {verdict:<12} {:<13} {}{commit}",
             self.paint.text(style, glyph),

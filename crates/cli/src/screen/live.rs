@@ -85,7 +85,14 @@ impl Screen {
             Event::NodeDegraded { node, reason } => {
                 self.warn(&format!("{node} is degraded: {}", first_line(reason)))
             }
-            Event::BuildFailed { detail, .. } => self.line(&self.paint.text(Style::Bad, detail)),
+            Event::BuildFailed { detail, .. } => {
+                self.step(
+                    &self.paint.text(Style::Bad, "✗"),
+                    State::BuildLocal,
+                    "does not build",
+                );
+                self.line(detail);
+            }
             Event::LinksMeasured { links } => self.links(links),
             Event::NatMeasured(measured) => self.nat(measured),
             Event::AttemptFinished(attempt) => self.attempt(attempt, run),

@@ -66,7 +66,7 @@ fn focus(answer: &Answer<String>, plan: &Plan) -> String {
 }
 
 fn source(config: &Config) -> String {
-    format!("Local build ({})", config.build.command)
+    config.build.source()
 }
 
 fn nodes(out: &mut String, plan: &Plan) {

@@ -1,11 +1,13 @@
 //! What a run did, a line for everything that a reader would tell.
 
+use std::collections::BTreeSet;
+
 use jiff::Timestamp;
 use jiff::tz::TimeZone;
 use model::attempt::{Attempt, Counted, Matrix};
-use model::event::{Entry, Event};
+use model::event::{BuildProblem, Entry, Event};
 use model::judge::{agrees_with_theory, why};
-use model::run::Run;
+use model::run::{Run, State};
 
 use super::paint::{Paint, Style};
 use super::summary::{first_line, sign};
@@ -58,18 +60,16 @@ impl Story<'_> {
                 build.seconds,
                 short(&build.sha256)
             )),
-            Event::BuildFailed { module, detail, .. } => {
-                bad(format!("{module} does not build: {}", first_line(detail)))
-            }
-            Event::Deployed(deployed) if deployed.sent_bytes > 0 => good(format!(
-                "{} on {}, {:.1} MB sent",
-                deployed.unit,
-                deployed.node,
-                deployed.sent_bytes as f64 / 1e6
+            Event::BuildFailed {
+                module,
+                detail,
+                errors,
+                ..
+            } => bad(format!(
+                "{module} does not build: {}",
+                broken(errors, detail)
             )),
-            Event::Deployed(deployed) => {
-                note(format!("{} on {}, as it was", deployed.unit, deployed.node))
-            }
+            Event::Finished { state } => finished(*state, run).and_then(good),
             Event::NatMeasured(measured) => match &measured.mismatch {
                 None => good(format!(
                     "{} is measured as {}",
@@ -134,6 +134,26 @@ impl Story<'_> {
     }
 }
 
+fn finished(state: State, run: &Run) -> Option<String> {
+    match state {
+        State::Setup => Some(format!(
+            "{} of {} nodes reached",
+            run.reached.len(),
+            run.reached.len() + run.degraded.len()
+        )),
+        State::Deploy => {
+            let sent: u64 = run.deployed.iter().map(|d| d.sent_bytes).sum();
+            let units: BTreeSet<_> = run.deployed.iter().map(|d| (&d.node, &d.unit)).collect();
+            Some(format!(
+                "{} services run, {:.1} MB sent",
+                units.len(),
+                sent as f64 / 1e6
+            ))
+        }
+        _ => None,
+    }
+}
+
 /// How many attempts the judged TEST had, and how long it took.
 fn counted(run: &Run) -> String {
     let Some((cycle, pass, _)) = run.verdicts.last() else {
@@ -145,6 +165,22 @@ fn counted(run: &Run) -> String {
         .filter(|a| a.verdict() == Counted::Success)
         .count();
     format!(" ({ok} of {} attempts succeeded)", attempts.len())
+}
+
+/// `src/x.rs:12: mismatched types, and 2 more`
+fn broken(errors: &[BuildProblem], detail: &str) -> String {
+    let Some(first) = errors.first() else {
+        return first_line(detail).to_owned();
+    };
+    let place = match (&first.file, first.line) {
+        (Some(file), Some(line)) => format!("{file}:{line}: "),
+        _ => String::new(),
+    };
+    let more = match errors.len() - 1 {
+        0 => String::new(),
+        n => format!(", and {n} more"),
+    };
+    format!("{place}{}{more}", first_line(&first.message))
 }
 
 fn short(digest: &str) -> &str {

@@ -6,6 +6,16 @@ use std::time::{Duration, Instant};
 use crate::cgroup::Cgroup;
 use crate::site::{PROGRAM, fleet_of, said, unused_name, wait_until, write_inventory};
 
+const CONFIG: &str = "modules: { m: { project: p, binary: b, crate: c } }\n";
+
+/// Nobody is there.
+const HOSTS: &str = "\
+fleet: hosts
+nodes:
+  - { name: a, hostname: a.invalid, addresses: [127.0.0.1], provider: x, region: x, role: bootstrap }
+  - { name: b, hostname: b.invalid, addresses: [127.0.0.2], provider: x, region: x, role: bootstrap }
+";
+
 const SOON: Duration = Duration::from_secs(30);
 
 /// A machine in a container: systemd, root's capabilities, `/dev/net/tun`, and no
@@ -23,6 +33,8 @@ impl Machine {
         let files = tempfile::tempdir().unwrap();
         write_inventory(files.path(), &fleet_of(2));
         std::fs::copy(PROGRAM, files.path().join("vps-test")).unwrap();
+        std::fs::write(files.path().join("vps-test.yaml"), CONFIG).unwrap();
+        std::fs::write(files.path().join("hosts.yaml"), HOSTS).unwrap();
         let cgroup = Cgroup::create();
         let nspawn = cgroup
             .command("systemd-nspawn")
@@ -109,6 +121,22 @@ impl Machine {
         String::from_utf8(output.stdout).unwrap()
     }
 
+    /// A shell in a service of its own.
+    fn shell(&self, script: &str) -> String {
+        let run = [
+            "systemd-run",
+            "--quiet",
+            "--wait",
+            "--pipe",
+            "sh",
+            "-c",
+            script,
+        ];
+        let output = self.enter(&run);
+        assert!(output.status.success(), "{script}: {}", said(&output));
+        String::from_utf8(output.stdout).unwrap()
+    }
+
     fn left(&self) -> String {
         let find = "find /sys/fs/cgroup /run/vps-test -name 'vps-test-*' -o -name twin; \
             systemctl list-units --all --no-legend --plain 'vps-test-*'; pgrep -af '[l]ab serve'";
@@ -163,6 +191,36 @@ fn a_twin_boots_beside_systemd_on_cgroup_v2() {
     let kind = machine.enter(&["stat", "--file-system", "--format=%T", "/sys/fs/cgroup"]);
     assert_eq!(String::from_utf8(kind.stdout).unwrap().trim(), "cgroup2fs");
     a_twin_works_on(&machine);
+    a_run_in_the_background_is_a_scope(&machine);
+}
+
+/// The service that starts it has ended long before: nothing but the scope is left.
+fn a_run_in_the_background_is_a_scope(machine: &Machine) {
+    let set = "cd /opt; export HOME=/root VPS_TEST_STATE_DIR=/var/state";
+    // ssh takes its time, so that the run is still on when it is looked at.
+    let slow =
+        "mkdir -p /root/.ssh && printf 'Host *\n ProxyCommand sleep 60\n' > /root/.ssh/config";
+    let started = machine.shell(&format!(
+        "{slow}; {set}; ./vps-test start p connectivity threshold logs --yes --soak 0 --fleet hosts.yaml --detach"
+    ));
+    assert!(started.contains("unit vps-test-p-"), "{started}");
+    let scopes = "systemctl list-units --no-legend --plain 'vps-test-p-*.scope'";
+    let scope = machine.shell(scopes);
+    assert!(scope.contains("active running"), "{scope}");
+    let status = machine.shell(&format!("{set}; ./vps-test status p --json"));
+    let status: serde_json::Value = serde_json::from_str(&status).unwrap();
+    assert_eq!(
+        (&status[0]["alive"], &status[0]["state"]),
+        (&true.into(), &"SETUP".into())
+    );
+    let cgroup = machine.shell(&format!("cat /proc/{}/cgroup", status[0]["pid"]));
+    assert!(cgroup.contains("vps-test-p-"), "{cgroup}");
+
+    let stopped = machine.shell(&format!("{set}; ./vps-test stop p"));
+    assert!(stopped.contains("p is STOPPED"), "{stopped}");
+    wait_until("the scope is gone", SOON, || {
+        machine.shell(scopes).is_empty()
+    });
 }
 
 #[test]

@@ -5,9 +5,13 @@ mod ant_quic;
 #[cfg(test)]
 mod bed;
 #[cfg(test)]
+mod build;
+#[cfg(test)]
 mod explanations;
 #[cfg(test)]
 mod hosts;
+#[cfg(test)]
+mod look;
 #[cfg(test)]
 mod loops;
 #[cfg(test)]

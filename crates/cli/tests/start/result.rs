@@ -21,6 +21,8 @@ fn plain_udp_passes_and_leaves_a_proof() {
     logs_and_metrics_are_there(&bed);
     a_second_run_sends_nothing(&bed);
     nodes_are_listed_with_their_state(&bed);
+    crate::look::at_runs(&bed);
+    crate::look::at_hosts(&bed);
     clean_leaves_nothing(&bed);
 }
 

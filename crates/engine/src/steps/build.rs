@@ -7,35 +7,42 @@ use std::time::Instant;
 use fleet::Artifact;
 use model::event::{Build, Event};
 
-use super::cargo::{BuildError, Cargo};
+use super::cargo::BuildError;
+use super::source::{self, Failed, Made};
 use super::{Stage, StepError};
 use crate::live::Binaries;
 use crate::recorder::Recorder;
 use crate::settings::Settings;
 
 /// Package and binary of what every run needs besides the stack's tester.
-const REFERENCE: (&str, &str) = ("udp-test", "udp-test");
-const REGISTRY: (&str, &str) = ("registry", "vps-test-registry");
+pub const REFERENCE: (&str, &str) = ("udp-test", "udp-test");
+pub const REGISTRY: (&str, &str) = ("registry", "vps-test-registry");
 
 pub async fn perform(stage: &mut Stage<'_>) -> Result<(), StepError> {
     let settings = stage.settings;
     let began = Instant::now();
-    let cargo = Cargo::new(settings, stage.recorder);
-    let made = match cargo.build(&packages(settings)).await {
+    let packages = packages(settings);
+    let made = match source::make(stage, &packages).await {
         Ok(made) => made,
-        Err(BuildError::Infrastructure(detail)) => return Err(StepError::Infrastructure(detail)),
-        Err(BuildError::DoesNotBuild(detail)) => {
+        Err(Failed {
+            error: BuildError::Infrastructure(detail),
+            ..
+        }) => return Err(StepError::Infrastructure(detail)),
+        Err(Failed {
+            error: BuildError::DoesNotBuild { detail, errors },
+            command,
+        }) => {
             stage.recorder.record(Event::BuildFailed {
                 module: settings.module_name.clone(),
-                command: cargo.shown(&packages(settings)),
+                command,
                 detail,
+                errors,
             })?;
             return Ok(());
         }
     };
-    let command = cargo.shown(&packages(settings));
     let seconds = began.elapsed().as_secs_f64();
-    let binary = |name: &str| record(stage.recorder, &made, settings, name, &command, seconds);
+    let binary = |name: &str| record(stage.recorder, &made, settings, name, seconds);
     stage.live.binaries = Some(Binaries {
         tester: binary(&settings.module.binary)?,
         reference: binary(REFERENCE.1)?,
@@ -71,20 +78,22 @@ fn package_in(dir: &Path) -> Option<String> {
 
 fn record(
     recorder: &Recorder,
-    made: &HashMap<String, PathBuf>,
+    made: &Made,
     settings: &Settings,
     name: &str,
-    command: &str,
     seconds: f64,
 ) -> Result<Artifact, StepError> {
-    let path = find(made, settings, name)?;
-    let artifact = Artifact::read(&path).map_err(|e| StepError::infrastructure(&e))?;
+    let path = find(&made.executables, settings, name)?;
+    let mut artifact = Artifact::read(&path).map_err(|e| StepError::infrastructure(&e))?;
+    // A release calls it after its platform; hosts know it by its own name.
+    artifact.name = name.to_owned();
     recorder.record(Event::Built(Build {
         binary: name.to_owned(),
-        command: command.to_owned(),
+        command: made.command.clone(),
         sha256: artifact.sha256.clone(),
         bytes: artifact.content.len() as u64,
         seconds,
+        warnings: made.warnings,
     }))?;
     Ok(artifact)
 }

@@ -1,27 +1,37 @@
 //! Running the config's build command.
 
-use std::collections::HashMap;
 use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
 
-use serde::Deserialize;
+use model::event::BuildProblem;
 use tokio::io::{AsyncBufReadExt, AsyncRead, BufReader};
 use tokio::process::Command;
 
+use super::compiler;
+use super::toolchain::{self, Toolchain};
 use crate::recorder::{Progress, Recorder};
 use crate::settings::Settings;
 use crate::stack::StackPatch;
 
 pub enum BuildError {
     /// The compiler said no: the code's fault.
-    DoesNotBuild(String),
+    DoesNotBuild {
+        detail: String,
+        errors: Vec<BuildProblem>,
+    },
     /// The compiler could not even be asked.
     Infrastructure(String),
 }
 
 /// How many of the last lines a failed build is reported with.
 const LAST_LINES: usize = 40;
+
+impl BuildError {
+    pub fn is_infrastructure(&self) -> bool {
+        matches!(self, Self::Infrastructure(_))
+    }
+}
 
 pub struct Cargo<'a> {
     settings: &'a Settings,
@@ -30,13 +40,16 @@ pub struct Cargo<'a> {
 }
 
 impl<'a> Cargo<'a> {
-    pub fn new(settings: &'a Settings, recorder: &'a Recorder) -> Self {
+    /// # Errors
+    /// The command needs a tool that is not installed; the message says which.
+    pub fn new(settings: &'a Settings, recorder: &'a Recorder) -> Result<Self, BuildError> {
         let words = shell_words::split(&settings.config.build.command).unwrap_or_default();
-        Self {
+        Ok(Self {
             settings,
             recorder,
-            words: native_where_cross_is_not_needed(words),
-        }
+            words: toolchain::command(words, &Toolchain::of_this_machine())
+                .map_err(|e| BuildError::Infrastructure(e.to_string()))?,
+        })
     }
 
     /// The command as one would type it.
@@ -45,7 +58,7 @@ impl<'a> Cargo<'a> {
     }
 
     /// Builds, and returns where each executable is as far as cargo says so.
-    pub async fn build(&self, packages: &[String]) -> Result<HashMap<String, PathBuf>, BuildError> {
+    pub async fn build(&self, packages: &[String]) -> Result<compiler::Said, BuildError> {
         if self.settings.stack.is_some() && !self.is_cargo() {
             return Err(BuildError::Infrastructure(format!(
                 "--stack works through cargo, and build.command is `{}`",
@@ -62,11 +75,11 @@ impl<'a> Cargo<'a> {
         }
         let mut argv = self.argv(packages);
         if self.is_cargo() {
-            argv.push("--message-format=json-render-diagnostics".into());
+            argv.push("--message-format=json".into());
         }
         let said = self.run(&argv).await?;
         self.check_patch_used(&said.stderr)?;
-        Ok(executables(&said.stdout))
+        Ok(compiler::Said::read(said.stdout.iter().map(String::as_str)))
     }
 
     fn argv(&self, packages: &[String]) -> Vec<String> {
@@ -146,13 +159,23 @@ impl<'a> Cargo<'a> {
         if status.success() {
             return Ok(Said { stdout, stderr });
         }
+        let said = compiler::Said::read(stdout.iter().map(String::as_str));
         let last = stderr.len().saturating_sub(LAST_LINES);
-        let detail = format!("`{shown}` failed, {status}:\n{}", stderr[last..].join("\n"));
+        let words = if said.errors.is_empty() {
+            stderr[last..].join("\n")
+        } else {
+            said.rendered()
+        };
+        let detail = format!("`{shown}` failed, {status}:\n{words}");
         // Whatever else stops cargo (no network, a full disk, a version that does
         // not fit) says nothing about the code.
-        let is_code = stderr.iter().any(|line| line.contains("could not compile"));
+        let is_toolchain = said.is_toolchain(toolchain::target(argv));
+        let is_code = !is_toolchain && stderr.iter().any(|line| line.contains("could not compile"));
         Err(if is_code || !self.is_cargo() {
-            BuildError::DoesNotBuild(detail)
+            BuildError::DoesNotBuild {
+                detail,
+                errors: said.errors,
+            }
         } else {
             BuildError::Infrastructure(detail)
         })
@@ -180,65 +203,10 @@ async fn lines(from: Option<impl AsyncRead + Unpin>, each: impl Fn(&str)) -> Vec
     all
 }
 
-/// Binary name and path, out of cargo's JSON messages.
-fn executables(stdout: &[String]) -> HashMap<String, PathBuf> {
-    #[derive(Deserialize)]
-    struct Message {
-        executable: Option<PathBuf>,
-    }
-    let paths = stdout
-        .iter()
-        .filter_map(|line| serde_json::from_str::<Message>(line).ok()?.executable);
-    paths
-        .filter_map(|path| Some((path.file_stem()?.to_str()?.to_owned(), path.clone())))
-        .collect()
-}
-
-/// `cargo zig build --target X` is for building across platforms; where the
-/// target is this machine's own and zig is not there, plain cargo does it.
-fn native_where_cross_is_not_needed(words: Vec<String>) -> Vec<String> {
-    let zig = match words
-        .iter()
-        .map(String::as_str)
-        .collect::<Vec<_>>()
-        .as_slice()
-    {
-        ["cargo", "zig", "build", ..] => 3,
-        ["cargo", "zigbuild", ..] => 2,
-        _ => return words,
-    };
-    let own = format!("{}-unknown-linux-gnu", std::env::consts::ARCH);
-    let target = words
-        .iter()
-        .position(|word| word == "--target")
-        .and_then(|at| words.get(at + 1));
-    let is_own = cfg!(target_os = "linux") && target.is_none_or(|target| target.starts_with(&own));
-    if !is_own || is_installed("cargo-zigbuild") || is_installed("cargo-zig") {
-        return words;
-    }
-    let kept = without_target(words.into_iter().skip(zig).collect());
-    ["cargo".to_owned(), "build".to_owned()]
-        .into_iter()
-        .chain(kept)
-        .collect()
-}
-
-fn without_target(mut words: Vec<String>) -> Vec<String> {
-    if let Some(at) = words.iter().position(|word| word == "--target") {
-        words.drain(at..(at + 2).min(words.len()));
-    }
-    words
-}
-
 /// What cargo tells the programs that it runs about their package.
 fn is_cargos_own(name: &OsStr) -> bool {
     let name = name.to_string_lossy();
     name.starts_with("CARGO_PKG_") || name.starts_with("CARGO_MANIFEST_")
-}
-
-fn is_installed(program: &str) -> bool {
-    let path = std::env::var_os("PATH").unwrap_or_default();
-    std::env::split_paths(&path).any(|dir| dir.join(program).is_file())
 }
 
 /// Puts a file back as it was: cargo writes a patched stack into the lock file.
@@ -263,47 +231,5 @@ impl Drop for KeptFile {
         {
             let _ = std::fs::write(&self.path, content);
         }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn words(line: &str) -> Vec<String> {
-        line.split(' ').map(str::to_owned).collect()
-    }
-
-    #[test]
-    fn zig_is_for_other_platforms() {
-        let own = format!(
-            "cargo zig build --release --target {}-unknown-linux-gnu",
-            std::env::consts::ARCH
-        );
-        assert_eq!(
-            native_where_cross_is_not_needed(words(&own)),
-            words("cargo build --release")
-        );
-        assert_eq!(
-            native_where_cross_is_not_needed(words("cargo zigbuild")),
-            words("cargo build")
-        );
-        let other = words("cargo zig build --target riscv64gc-unknown-linux-gnu");
-        assert_eq!(native_where_cross_is_not_needed(other.clone()), other);
-        assert_eq!(
-            native_where_cross_is_not_needed(words("make all")),
-            words("make all")
-        );
-    }
-
-    #[test]
-    fn cargo_says_where_executables_are() {
-        let said = [
-            "{\"reason\":\"compiler-artifact\",\"executable\":\"/t/debug/udp-test\"}",
-            "{}",
-            "noise",
-        ];
-        let found = executables(&said.map(str::to_owned));
-        assert_eq!(found["udp-test"], PathBuf::from("/t/debug/udp-test"));
     }
 }

@@ -91,13 +91,21 @@ fn enough(stage: &Stage<'_>) -> Result<(), StepError> {
     if 2 * left >= all {
         return Ok(());
     }
-    let reasons = stage
-        .recorder
-        .with(|run| run.degraded.values().cloned().collect::<Vec<_>>());
+    let reasons = stage.recorder.with(|run| {
+        run.degraded
+            .values()
+            .map(|why| headline(why))
+            .collect::<Vec<_>>()
+    });
     Err(StepError::Infrastructure(format!(
         "only {left} of {all} nodes can be used: {}",
         reasons.join("; ")
     )))
+}
+
+/// What happened and why; last words are with the node.
+fn headline(reason: &str) -> String {
+    reason.lines().take(2).collect::<Vec<_>>().join(": ")
 }
 
 /// The registry's certificate and token come first: every unit names them.
@@ -214,6 +222,7 @@ impl Work<'_> {
         let tested = self.is_tested(host.name());
         let services =
             deployment::services(self.settings, self.parts, self.binaries, &host.node, tested);
+        self.check_fit(host, &services)?;
         let (nat, credentials) =
             tokio::join!(self.apply_nat(host, tested), self.write_credentials(host));
         nat?;
@@ -245,6 +254,26 @@ impl Work<'_> {
         let artifacts: Vec<_> = services.iter().map(|s| &s.artifact).collect();
         host.prune(&artifacts, path).await?;
         Ok(testers)
+    }
+
+    /// Before anything is sent: can this host run what it is to get?
+    fn check_fit(&self, host: &Host, services: &[fleet::Service]) -> Result<(), DeployError> {
+        let facts = self
+            .recorder
+            .with(|run| run.reached.get(host.name()).cloned());
+        let Some(facts) = facts else { return Ok(()) };
+        services
+            .iter()
+            .try_for_each(|service| {
+                let needs = &service.artifact.needs;
+                needs.check(
+                    host.name(),
+                    &service.artifact,
+                    &facts.arch,
+                    facts.glibc.as_deref(),
+                )
+            })
+            .map_err(|unfit| DeployError::Node(unfit.to_string()))
     }
 
     fn is_tested(&self, name: &NodeName) -> bool {

@@ -3,10 +3,13 @@
 
 pub mod build;
 mod cargo;
+mod compiler;
 pub mod deploy;
 mod links;
 pub mod setup;
+mod source;
 pub mod test;
+mod toolchain;
 
 use crate::live::Live;
 use crate::recorder::{RecordError, Recorder};

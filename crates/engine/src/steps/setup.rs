@@ -74,6 +74,8 @@ async fn reach(settings: &Settings, node: &Node) -> Result<(Host, NodeFacts), St
         kernel: facts.kernel,
         free_bytes: facts.free_bytes,
         clock_skew_ms: facts.clock_skew_ms,
+        arch: facts.arch,
+        glibc: facts.glibc,
     };
     Ok((host, facts))
 }

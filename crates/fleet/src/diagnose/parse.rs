@@ -5,17 +5,19 @@ use std::collections::{BTreeMap, HashMap};
 use model::diagnosis::{Connections, Disk, HostFacts, Listener, Memory, NatBoxFacts, UnitFacts};
 use model::inventory::Transport;
 
-/// `halfway` is our clock when theirs was read, in milliseconds.
-pub fn facts(text: &str, halfway: i64) -> HostFacts {
+/// `asked` and `answered` are our clock around it, in milliseconds.
+pub fn facts(text: &str, asked: i64, answered: i64) -> HostFacts {
     let mut facts = HostFacts::default();
     let mut programs = HashMap::new();
     let mut sockets: &[&str] = &[];
+    let (mut begun, mut ended) = (None, None);
     let sections = sections(text);
     for (name, lines) in &sections {
         match name.split_once(' ') {
             Some(("unit", unit)) => facts.units.push(self::unit(unit, lines)),
             _ => match *name {
-                "clock" => facts.clock_skew_ms = clock(lines, halfway),
+                "clock" => begun = clock(lines),
+                "end" => ended = clock(lines),
                 "system" => system(&mut facts, lines),
                 "memory" => facts.memory = memory(lines),
                 "disk" => facts.disks = lines.iter().filter_map(|l| disk(l)).collect(),
@@ -31,6 +33,10 @@ pub fn facts(text: &str, halfway: i64) -> HostFacts {
                 _ => {}
             },
         }
+    }
+    if let (Some(begun), Some(ended)) = (begun, ended) {
+        // What is not the script's own time was spent on the way, half of it each way.
+        facts.clock_skew_ms = (begun + ended - asked - answered) / 2;
     }
     let uptime = facts.uptime_seconds;
     for unit in &mut facts.units {
@@ -59,11 +65,8 @@ fn owned(lines: &[&str]) -> Vec<String> {
     lines.iter().map(|line| (*line).to_owned()).collect()
 }
 
-fn clock(lines: &[&str], halfway: i64) -> i64 {
-    let theirs = lines
-        .first()
-        .and_then(|line| line.trim().parse::<i64>().ok());
-    theirs.map_or(0, |theirs| theirs - halfway)
+fn clock(lines: &[&str]) -> Option<i64> {
+    lines.first()?.trim().parse().ok()
 }
 
 fn system(facts: &mut HostFacts, lines: &[&str]) {
@@ -241,11 +244,13 @@ StateChangeTimestampMonotonic=100000000
 Command=/opt/x agent --a=b
 == log
 cannot bind
+== end
+1700000003500
 ";
 
     #[test]
     fn an_answer_is_read() {
-        let facts = facts(ANSWER, 1_700_000_000_000);
+        let facts = facts(ANSWER, 1_700_000_000_000, 1_700_000_001_000);
         assert_eq!(facts.clock_skew_ms, 2500);
         assert_eq!(
             (
@@ -275,7 +280,7 @@ cannot bind
     #[test]
     fn an_answer_that_was_cut_off_is_no_reason_to_panic() {
         for end in 0..ANSWER.len() {
-            facts(&ANSWER[..end], 0);
+            facts(&ANSWER[..end], 0, 0);
         }
     }
 }

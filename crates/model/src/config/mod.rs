@@ -62,6 +62,42 @@ pub struct Module {
 pub struct BuildConfig {
     pub command: String,
     pub target_dir: String,
+    /// A directory of binaries that somebody else built, in place of a build.
+    pub path: Option<String>,
+    /// Assets of a GitHub release, in place of a build.
+    pub release: Option<ReleaseConfig>,
+    /// The node that builds natively where a build here cannot; no test node.
+    pub fallback: Option<String>,
+}
+
+/// What `gh release download` is told.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ReleaseConfig {
+    /// `OWNER/NAME`; the workspace's own where absent.
+    pub repo: Option<String>,
+    /// The newest where absent.
+    pub tag: Option<String>,
+    #[serde(default = "any_linux")]
+    pub pattern: String,
+}
+
+fn any_linux() -> String {
+    "*linux*".into()
+}
+
+impl BuildConfig {
+    /// Where binaries come from, as a plan says it.
+    pub fn source(&self) -> String {
+        match (&self.path, &self.release) {
+            (Some(path), _) => format!("Built already ({path})"),
+            (None, Some(release)) => format!(
+                "GitHub release ({})",
+                release.tag.as_deref().unwrap_or("the newest")
+            ),
+            (None, None) => format!("Local build ({})", self.command),
+        }
+    }
 }
 
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]

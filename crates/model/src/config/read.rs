@@ -85,6 +85,17 @@ impl ConfigFile {
                 .filter(|name| node_by_any_name(fleet, name).is_none());
             found.extend(unknown.map(|name| self.stranger(name, name, fleet)));
         }
+        if let Some(word) = self.config.build.fallback.as_deref() {
+            match node_by_any_name(fleet, word) {
+                None => found.push(self.stranger(word, word, fleet)),
+                Some(node) if node.is_tested() => found.push(self.source.problem_with(
+                    word,
+                    format!("build.fallback {} is a test node", node.name),
+                    "nothing is ever built on a test node: take one with the role registry",
+                )),
+                Some(_) => {}
+            }
+        }
         none_or(found)
     }
 
@@ -197,6 +208,13 @@ fn problems(config: &Config, source: &Source) -> Vec<Problem> {
                 "give a number from 0 up and below 100",
             ));
         }
+    }
+    if config.build.path.is_some() && config.build.release.is_some() {
+        found.push(source.problem_with(
+            "release",
+            "build has both a path and a release",
+            "binaries come from one place: remove one of them",
+        ));
     }
     let registry = config
         .bootstrap
@@ -339,7 +357,15 @@ mod shape {
     }
     shape!(Build {
         command: String,
-        target_dir: String
+        target_dir: String,
+        path: String,
+        release: Release,
+        fallback: String,
+    });
+    shape!(Release {
+        repo: String,
+        tag: String,
+        pattern: String
     });
     shape!(Deploy {
         install_path: String,

@@ -264,9 +264,15 @@ fn why_dead(unit: &UnitFacts) -> String {
 }
 
 fn is_systemds(line: &str) -> bool {
-    ["Started ", "Stopped ", "Stopping ", "Starting "]
-        .iter()
-        .any(|word| line.starts_with(word))
+    [
+        "Started ",
+        "Stopped ",
+        "Stopping ",
+        "Starting ",
+        "Failed to start ",
+    ]
+    .iter()
+    .any(|word| line.starts_with(word))
         || line.contains(": Main process exited")
         || line.contains(": Failed with result")
         || line.contains(": Scheduled restart job")

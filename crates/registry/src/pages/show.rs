@@ -110,10 +110,8 @@ pub(super) async fn overview(
     let look = Look::new(shared, caller, &uri, Here::Overview, "Overview");
     look.page(|registry, caller| {
         let runs = registry.newest_of_each_project(caller)?;
-        let proofs: Vec<(&Folded, Option<Proof>)> = runs
-            .iter()
-            .map(|folded| (folded, folded.proof()))
-            .collect();
+        let proofs: Vec<(&Folded, Option<Proof>)> =
+            runs.iter().map(|folded| (folded, folded.proof())).collect();
         let loops: Vec<Loop<'_>> = proofs
             .iter()
             .map(|(folded, _)| Loop {

@@ -74,7 +74,11 @@ fn plan(project: &str, fleet: &str) -> Plan {
         fleet: fleet.into(),
         runs_on: "twin t".into(),
         nodes: vec![node("a"), node("b")],
+        suites: model::suite::built_in(),
+        expressions: Vec::new(),
+        baseline: None,
         criteria: vec![Criterion {
+            suite: model::suite::SuiteName::default(),
             name: "direct".into(),
             target: 99.0,
             margin: 4.0,
@@ -93,6 +97,7 @@ fn start(position: u32) -> AttemptStart {
     AttemptStart {
         id: AttemptId(format!("s-{position}")),
         matrix: Matrix::Stack,
+        suite: model::suite::SuiteName::default(),
         cycle: 0,
         pass: 0,
         position,

@@ -43,6 +43,7 @@ fn summary() -> RunSummary {
             interval: Some([95.0, 100.0]),
             verdict: Verdict::Pass,
             reason: said(),
+            ..CriterionResult::default()
         }],
         attempts: 72,
         nodes_reached: 1,

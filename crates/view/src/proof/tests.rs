@@ -173,6 +173,7 @@ fn saying(words: &str) -> Proof {
             sha256: text(),
             bytes: 5,
             seconds: 1.0,
+            warnings: 0,
         }],
         wan: Some(WanReport {
             seed: 1,

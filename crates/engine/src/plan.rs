@@ -68,8 +68,8 @@ pub fn cells(nodes: &[PlanNode], focus: Focus) -> Vec<Cell> {
                 from: from.name.clone(),
                 to: to.name.clone(),
             },
-            category: category(from.nat, to.nat),
-            predicted: predict(from.nat, to.nat),
+            category: category(from.end(), to.end()),
+            predicted: predict(from.end(), to.end()),
         })
         .filter(|cell| focus != Focus::NatTraversal || cell.category != Category::Direct)
         .collect()
@@ -86,7 +86,9 @@ fn plan_node(config: &Config, node: &Node) -> PlanNode {
         role: word_of_role(node),
         region: node.region.clone(),
         tested: node.is_tested() && config.deploy.nodes.contains(node),
-        nat: node.nat.as_ref().map(|nat| nat.spec.behaviour),
+        nat: node.nat.as_ref().map(|nat| nat.spec.effective()),
+        udp: node.nat.as_ref().map(|nat| nat.spec.udp).unwrap_or_default(),
+        inbound: node.nat.as_ref().map(|nat| nat.spec.inbound).unwrap_or_default(),
         expected_success: node.nat.as_ref().and_then(|nat| nat.expected_success),
     }
 }

@@ -6,7 +6,8 @@ use serde::{Deserialize, Serialize};
 
 use crate::attempt::{Attempt, AttemptStart};
 use crate::inventory::NodeName;
-use crate::nat::{Behaviour, Certificate};
+use crate::nat::theory::End;
+use crate::nat::{Behaviour, Certificate, Inbound, Udp};
 use crate::protocol::AttemptId;
 use crate::run::State;
 use crate::stats::{Criterion, Verdict};
@@ -125,9 +126,27 @@ pub struct PlanNode {
     pub role: String,
     pub region: String,
     pub tested: bool,
-    /// The NAT it is labelled with; `None` is public.
+    /// What its NAT is labelled to be to the outside; `None` is public.
     pub nat: Option<Behaviour>,
+    #[serde(default)]
+    pub udp: Udp,
+    #[serde(default)]
+    pub inbound: Inbound,
     pub expected_success: Option<f64>,
+}
+
+impl PlanNode {
+    /// As theory sees it.
+    pub fn end(&self) -> End {
+        match (self.nat, self.udp) {
+            (None, _) => End::Public,
+            (Some(_), Udp::Blocked) => End::NoUdp,
+            (Some(behaviour), Udp::Open) => End::Nat {
+                behaviour,
+                inbound: self.inbound,
+            },
+        }
+    }
 }
 
 /// The engineer's own tree of the stack, as it was when the tester was built.

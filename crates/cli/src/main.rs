@@ -8,6 +8,7 @@ mod interview;
 mod inventory_file;
 #[cfg(target_os = "linux")]
 mod lab_command;
+mod nat;
 mod nodes;
 mod project;
 mod screen;
@@ -42,6 +43,8 @@ enum Command {
     Nodes(nodes::NodesArgs),
     /// Remove everything that was ever installed on the nodes, or on one
     Clean(nodes::CleanArgs),
+    /// Make, measure, rebind and remove NAT boxes
+    Nat(nat::NatArgs),
     /// Boot, inspect and remove the twin: the fleet on this machine
     #[cfg(target_os = "linux")]
     Lab(lab_command::LabArgs),
@@ -56,6 +59,7 @@ fn main() -> ExitCode {
         Command::Start(args) => start::run(args),
         Command::Nodes(args) => nodes::run(args),
         Command::Clean(args) => nodes::clean(args),
+        Command::Nat(args) => nat::run(args),
         #[cfg(target_os = "linux")]
         Command::Lab(args) => lab_command::run(args),
         #[cfg(target_os = "linux")]

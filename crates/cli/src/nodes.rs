@@ -38,13 +38,13 @@ pub struct CleanArgs {
 
 /// Which hosts are meant.
 #[derive(Debug, Args)]
-struct Place {
+pub struct Place {
     /// The hosts of this inventory, over the internet, instead of the twin's
     #[arg(long, value_name = "FILE", conflicts_with = "twin")]
-    fleet: Option<PathBuf>,
+    pub fleet: Option<PathBuf>,
     /// The twin that is meant
     #[arg(long, value_name = "NAME", default_value = "twin")]
-    twin: String,
+    pub twin: String,
 }
 
 /// A node and what came of reaching it.
@@ -118,7 +118,7 @@ pub fn clean(args: CleanArgs) -> miette::Result<ExitCode> {
     })
 }
 
-fn chosen<'a>(fleet: &'a Fleet, word: Option<&str>) -> miette::Result<Vec<&'a Node>> {
+pub fn chosen<'a>(fleet: &'a Fleet, word: Option<&str>) -> miette::Result<Vec<&'a Node>> {
     let Some(word) = word else {
         return Ok(fleet.nodes.iter().collect());
     };
@@ -146,7 +146,7 @@ async fn state(reach: &Reach, node: &Node) -> Result<(), String> {
         .map_err(|e| e.to_string())
 }
 
-fn block_on<T>(future: impl Future<Output = T>) -> miette::Result<T> {
+pub fn block_on<T>(future: impl Future<Output = T>) -> miette::Result<T> {
     let runtime = tokio::runtime::Runtime::new()
         .into_diagnostic()
         .wrap_err("cannot start threads");
@@ -162,7 +162,7 @@ fn json(answers: &[Answer<'_>]) -> miette::Result<String> {
             serde_json::json!({
                 "name": a.node.name, "hostname": a.node.hostname, "addresses": a.node.addresses,
                 "provider": a.node.provider, "region": a.node.region, "role": a.node.role,
-                "nat": a.node.nat.as_ref().map(|nat| model::nat::describe(nat.spec.behaviour)),
+                "nat": a.node.nat.as_ref().map(|nat| nat.spec.to_string()),
                 "online": a.state.is_ok(), "detail": a.state.as_ref().err(),
             })
         })
@@ -213,7 +213,7 @@ fn listing(fleet: &Fleet, place: &str, answers: &[Answer<'_>], paint: Paint) -> 
 
 fn row(node: &Node) -> [String; 4] {
     let role = match (&node.nat, node.role) {
-        (Some(nat), _) => format!("(NAT: {})", nat_word(Some(nat.spec.behaviour))),
+        (Some(nat), _) => format!("(NAT: {})", nat_word(Some(nat.spec.effective()))),
         (None, Role::Registry) => "(Registry)".into(),
         (None, Role::Bootstrap) => "(Bootstrap)".into(),
         (None, _) => "(Test)".into(),
@@ -263,7 +263,7 @@ fn nat_summary(fleet: &Fleet, paint: Paint) -> String {
             out,
             "  {:<12} {:<34} ({difficulty}{expected})",
             format!("{}:", node.name),
-            model::nat::describe(nat.spec.behaviour),
+            nat.spec.to_string(),
         );
     }
     if boxed

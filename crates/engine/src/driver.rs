@@ -6,7 +6,7 @@ use futures::future::join_all;
 use jiff::Timestamp;
 use model::event::{Event, Plan, StopCause};
 use model::inventory::NodeName;
-use model::proof::Proof;
+use model::proof::{self, Collected, Proof};
 use model::run::{Action, Run, State};
 use tokio::sync::watch;
 
@@ -14,7 +14,6 @@ use crate::deployment::Parts;
 use crate::journal::{Journal, JournalError};
 use crate::live::Live;
 use crate::markdown;
-use crate::proof::{self, Collected};
 use crate::recorder::{RecordError, Recorder, Sink};
 use crate::run_dir::{RunDir, RunDirError, file_time};
 use crate::settings::Settings;

@@ -3,11 +3,11 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
-use model::attempt::{Cell, Pair};
+use model::attempt::Cell;
+use model::cells::cells;
 use model::config::{Choice, Config, CriteriaMode, Focus, ProofMode};
 use model::event::{Plan, PlanNode, StackSource};
 use model::inventory::{Fleet, Node};
-use model::nat::theory::{Category, category, predict};
 use model::stats::Criterion;
 
 /// What the interview asks, answered.
@@ -31,7 +31,11 @@ pub struct NotBuilt(String);
 /// The wish needs something that does not exist yet, or nothing would be judged.
 pub fn plan(config: &Config, module: &str, fleet: &Fleet, wish: &Wish) -> Result<Plan, NotBuilt> {
     let tests = &config.tests.connectivity;
-    let nodes: Vec<PlanNode> = fleet.nodes.iter().map(|n| plan_node(config, n)).collect();
+    let nodes: Vec<PlanNode> = fleet
+        .nodes
+        .iter()
+        .map(|n| plan_node(config, fleet, n))
+        .collect();
     let criteria = criteria(config, wish, &cells(&nodes, wish.focus))?;
     let soak = wish.soak.clone().unwrap_or_else(|| config.soak_durations());
     Ok(Plan {
@@ -54,41 +58,24 @@ pub fn plan(config: &Config, module: &str, fleet: &Fleet, wish: &Wish) -> Result
     })
 }
 
-/// Every ordered pair of tested nodes that a focus asks about, each with its
-/// category and prediction by the labels of the plan.
-pub fn cells(nodes: &[PlanNode], focus: Focus) -> Vec<Cell> {
-    let tested: Vec<&PlanNode> = nodes.iter().filter(|n| n.tested).collect();
-    let pairs = tested
-        .iter()
-        .flat_map(|from| tested.iter().map(move |to| (*from, *to)));
-    pairs
-        .filter(|(from, to)| from.name != to.name)
-        .map(|(from, to)| Cell {
-            pair: Pair {
-                from: from.name.clone(),
-                to: to.name.clone(),
-            },
-            category: category(from.end(), to.end()),
-            predicted: predict(from.end(), to.end()),
-        })
-        .filter(|cell| focus != Focus::NatTraversal || cell.category != Category::Direct)
-        .collect()
-}
-
-/// The focus that a plan was made with.
-pub fn focus_of(plan: &Plan) -> Focus {
-    Focus::parse(&plan.focus).unwrap_or(Focus::Connectivity)
-}
-
-fn plan_node(config: &Config, node: &Node) -> PlanNode {
+fn plan_node(config: &Config, fleet: &Fleet, node: &Node) -> PlanNode {
     PlanNode {
         name: node.name.clone(),
         role: word_of_role(node),
         region: node.region.clone(),
+        place: fleet.regions.get(&node.region).copied(),
         tested: node.is_tested() && config.deploy.nodes.contains(node),
         nat: node.nat.as_ref().map(|nat| nat.spec.effective()),
-        udp: node.nat.as_ref().map(|nat| nat.spec.udp).unwrap_or_default(),
-        inbound: node.nat.as_ref().map(|nat| nat.spec.inbound).unwrap_or_default(),
+        udp: node
+            .nat
+            .as_ref()
+            .map(|nat| nat.spec.udp)
+            .unwrap_or_default(),
+        inbound: node
+            .nat
+            .as_ref()
+            .map(|nat| nat.spec.inbound)
+            .unwrap_or_default(),
         expected_success: node.nat.as_ref().and_then(|nat| nat.expected_success),
     }
 }

@@ -3,6 +3,7 @@
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::{Duration, Instant};
 
 use fleet::{Forwarded, Host};
 use model::protocol::PortRange;
@@ -10,6 +11,9 @@ use tokio::sync::Mutex;
 
 use crate::agent::{Agent, AgentError};
 use crate::attempt::End;
+
+/// A service that was started a moment ago may not listen yet.
+const START: Duration = Duration::from_secs(10);
 
 pub struct Tester {
     pub host: Arc<Host>,
@@ -22,6 +26,8 @@ pub struct Tester {
 }
 
 impl Tester {
+    /// Waits for a tester that was just started.
+    ///
     /// # Errors
     /// It does not answer.
     pub async fn connect(
@@ -30,7 +36,7 @@ impl Tester {
         address: IpAddr,
         ports: PortRange,
     ) -> Result<Self, AgentError> {
-        let agent = Agent::connect(host.name(), &socket.path).await?;
+        let agent = first_answer(&host, &socket).await?;
         let public = host.node.is_public();
         let ports = FreshPorts::new(ports);
         Ok(Self {
@@ -65,6 +71,22 @@ impl Tester {
 
     pub fn address(&self) -> IpAddr {
         self.address
+    }
+}
+
+/// sshd takes our connection before it tries the tester's socket, and closes it
+/// where nobody listens there: both are asked again.
+async fn first_answer(host: &Host, socket: &Forwarded) -> Result<Agent, AgentError> {
+    let began = Instant::now();
+    loop {
+        match Agent::connect(host.name(), &socket.path).await {
+            Err(AgentError::Connect { .. } | AgentError::Gone { .. })
+                if began.elapsed() < START =>
+            {
+                tokio::time::sleep(Duration::from_millis(100)).await;
+            }
+            answer => return answer,
+        }
     }
 }
 

@@ -5,7 +5,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::attempt::{Attempt, AttemptStart};
-use crate::inventory::NodeName;
+use crate::inventory::{NodeName, Place};
 use crate::nat::theory::End;
 use crate::nat::{Behaviour, Certificate, Inbound, Udp};
 use crate::protocol::AttemptId;
@@ -125,12 +125,15 @@ pub struct PlanNode {
     pub name: NodeName,
     pub role: String,
     pub region: String,
+    /// Where the region lies, if the inventory says so.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub place: Option<Place>,
     pub tested: bool,
     /// What its NAT is labelled to be to the outside; `None` is public.
     pub nat: Option<Behaviour>,
-    #[serde(default)]
+    #[serde(default, skip_serializing_if = "Udp::is_open")]
     pub udp: Udp,
-    #[serde(default)]
+    #[serde(default, skip_serializing_if = "Inbound::is_dropped")]
     pub inbound: Inbound,
     pub expected_success: Option<f64>,
 }

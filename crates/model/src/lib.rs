@@ -4,6 +4,7 @@
 //! other crate depends on this one; this one depends on none of them.
 
 pub mod attempt;
+pub mod cells;
 pub mod config;
 pub mod event;
 pub mod flow;

@@ -2,6 +2,10 @@
 //!
 //! `docs/proof.schema.json` is generated from these types.
 
+mod build;
+
+pub use build::{Collected, build, last_test, mode_of};
+
 use std::collections::BTreeMap;
 
 use jiff::Timestamp;

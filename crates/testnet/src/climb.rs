@@ -141,7 +141,10 @@ pub fn meet(
     }));
     for side in [&one, &other] {
         let attempt = id.clone();
-        let _: Finished = side.tester.call(Call::Finish(Finish { attempt })).expect("finish");
+        let _: Finished = side
+            .tester
+            .call(Call::Finish(Finish { attempt }))
+            .expect("finish");
     }
     match dialled {
         Ok(_) => true,

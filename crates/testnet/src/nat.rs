@@ -59,6 +59,9 @@ pub(crate) fn set(spec: NatSpec, namespace: &str, outer: Ipv4Addr) {
     let script = format!(
         "set -eu
 sysctl -qw net.ipv4.ip_forward=1
+# Where Docker is, bridges would filter what they carry.
+bridged=/proc/sys/net/bridge/bridge-nf-call-iptables
+[ ! -e $bridged ] || echo 0 > $bridged
 WAN=wan0 OUTER={outer}
 {ports}nft -f - <<RULES
 {rules}RULES

@@ -43,7 +43,9 @@ struct Echo {
 fn echo(host: &Host, port: u16) -> Echo {
     let at = (host.address.to_string(), port.to_string());
     let mut command = host.command("python3");
-    command.args(["-c", ECHO, &at.0, &at.1]).stdout(Stdio::piped());
+    command
+        .args(["-c", ECHO, &at.0, &at.1])
+        .stdout(Stdio::piped());
     let mut child = command.spawn().expect("python3 starts");
     let stdout = child.stdout.as_mut().expect("a pipe");
     std::io::Read::read_exact(stdout, &mut [0; 6]).expect("it is ready");
@@ -68,7 +70,11 @@ fn flows(from: &Host, first: u16, count: u16, to: &Echo) -> Vec<Option<u16>> {
 fn distinct(ports: &[Option<u16>]) -> BTreeSet<u16> {
     let known: Vec<u16> = ports.iter().flatten().copied().collect();
     let distinct: BTreeSet<u16> = known.iter().copied().collect();
-    assert_eq!(distinct.len(), known.len(), "a port was given twice: {known:?}");
+    assert_eq!(
+        distinct.len(),
+        known.len(),
+        "a port was given twice: {known:?}"
+    );
     distinct
 }
 
@@ -89,7 +95,11 @@ fn three_hundred_flows_to_one_destination_are_all_there() {
         // Where only the address counts, the other port sees the same.
         let again = flows(&host, 20_000, 300, &other);
         let is_same = again == seen;
-        assert_eq!(is_same, behaviour.to_string().starts_with("ADM"), "{behaviour}");
+        assert_eq!(
+            is_same,
+            behaviour.to_string().starts_with("ADM"),
+            "{behaviour}"
+        );
         assert!(!again.contains(&None));
     }
 }

@@ -180,9 +180,7 @@ impl Coordinator {
             Answerer::Later(milliseconds) => {
                 let promised = Message::AnswerPromised { nonce }.encode();
                 let length = promised.len() + reflected.len() * LATE_COPIES as usize;
-                if length <= room
-                    && self.answer_later(port, &reflected, client, milliseconds)
-                {
+                if length <= room && self.answer_later(port, &reflected, client, milliseconds) {
                     send(asked, &promised, client).await;
                 }
             }

@@ -89,7 +89,9 @@ impl Prober {
         );
         let (mapping, contact) = (mapping?, contact?);
         // What the slowest of three answers took, a datagram that is under way takes too.
-        let grace = (began.elapsed() * 3 / 2).max(LEAST_GRACE).min(patience.whole);
+        let grace = (began.elapsed() * 3 / 2)
+            .max(LEAST_GRACE)
+            .min(patience.whole);
         let (filtering, hairpin, silences) = tokio::join!(
             filtering(for_filtering, contact, first, second, patience, grace),
             self.hairpin(call, for_mapping, &mapping),
@@ -286,7 +288,10 @@ async fn silence(
         ))
     };
     let contact = [Question::new(first.primary, Answerer::Asked)];
-    if ask(socket, &contact, patience.until_answered()).await[0].seen.is_none() {
+    if ask(socket, &contact, patience.until_answered()).await[0]
+        .seen
+        .is_none()
+    {
         return failed("did not answer before a silence");
     }
     let delay = u32::try_from(milliseconds).unwrap_or(u32::MAX);

@@ -8,7 +8,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
 use model::nat::{FilteringProbe, MappingProbe};
 use model::protocol::{Failure, Reason};
-use stun_types::attribute::{AttributeType, MappedAddress, RawAttribute, XorMappedAddress};
+use stun_types::attribute::{AttributeType, RawAttribute, XorMappedAddress};
 use stun_types::message::{
     BINDING, Message, MessageWrite, MessageWriteExt, MessageWriteVec, TransactionId,
 };
@@ -17,6 +17,7 @@ use tokio::time::{Instant, timeout_at};
 
 use crate::probe::Patience;
 
+const MAPPED_ADDRESS: AttributeType = AttributeType::new(0x0001);
 const CHANGE_REQUEST: AttributeType = AttributeType::new(0x0003);
 const OTHER_ADDRESS: AttributeType = AttributeType::new(0x802c);
 /// What RFC 3489 called it.
@@ -69,7 +70,12 @@ impl Request {
             |_| TransactionId::generate(),
             |message| message.transaction_id(),
         );
-        Self { to, from, id, bytes }
+        Self {
+            to,
+            from,
+            id,
+            bytes,
+        }
     }
 
     fn take(&self, datagram: &[u8], by: SocketAddr) -> Option<Answer> {
@@ -77,14 +83,12 @@ impl Request {
         if !message.is_response() || message.transaction_id() != self.id {
             return None;
         }
+        let plain = |kind| address(&message.raw_attribute(kind)?.value);
         let mapped = message
             .attribute::<XorMappedAddress>()
-            .map(|a| a.addr(self.id))
-            .or_else(|_| message.attribute::<MappedAddress>().map(|a| a.addr()));
-        let is_error = mapped.is_err();
-        let other = [OTHER_ADDRESS, CHANGED_ADDRESS]
-            .into_iter()
-            .find_map(|kind| address(&message.raw_attribute(kind)?.value));
+            .map_or_else(|_| plain(MAPPED_ADDRESS), |a| Some(a.addr(self.id)));
+        let is_error = mapped.is_none();
+        let other = plain(OTHER_ADDRESS).or_else(|| plain(CHANGED_ADDRESS));
         Some(Answer {
             by,
             mapped: mapped.unwrap_or(by),
@@ -150,7 +154,9 @@ async fn mapping(
         seen_by.extend(requests.iter().map(|r| r.to).zip(seen));
     }
     Ok(MappingProbe {
-        local: socket.local_addr().map_err(|e| infrastructure(e.to_string()))?,
+        local: socket
+            .local_addr()
+            .map_err(|e| infrastructure(e.to_string()))?,
         seen_by,
     })
 }
@@ -164,7 +170,9 @@ async fn filtering(
     let contact = ask(socket, &[Request::new(server, From::Asked)], patience).await[0];
     let has_address = other.is_some_and(|other| other.ip() != server.ip());
     let mut probe = FilteringProbe {
-        local: socket.local_addr().map_err(|e| infrastructure(e.to_string()))?,
+        local: socket
+            .local_addr()
+            .map_err(|e| infrastructure(e.to_string()))?,
         mapped: contact.map(|a| a.mapped),
         from_contacted: contact.is_some(),
         from_other_port: false,
@@ -249,11 +257,16 @@ mod tests {
     #[test]
     fn an_answer_to_somebody_else_is_none() {
         let server = "198.18.0.1:3478".parse().unwrap();
-        let (one, other) = (Request::new(server, From::Asked), Request::new(server, From::Asked));
+        let (one, other) = (
+            Request::new(server, From::Asked),
+            Request::new(server, From::Asked),
+        );
         let request = Message::from_bytes(&one.bytes).unwrap();
         let mut response = Message::builder_success(&request, MessageWriteVec::new());
         let mapped = "198.18.7.7:7".parse().unwrap();
-        response.add_attribute(&XorMappedAddress::new(mapped, one.id)).unwrap();
+        response
+            .add_attribute(&XorMappedAddress::new(mapped, one.id))
+            .unwrap();
         let bytes = response.finish();
         assert_eq!(one.take(&bytes, server).unwrap().mapped, mapped);
         assert!(other.take(&bytes, server).is_none());

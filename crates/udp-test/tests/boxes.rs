@@ -74,7 +74,11 @@ fn all_nine_are_measured_as_what_they_are() {
             let field = &field;
             scope.spawn(move || {
                 let certificate = field.certify(tester, &[]);
-                assert_eq!(certificate.check((*behaviour).into()), Ok(()), "{certificate:#?}");
+                assert_eq!(
+                    certificate.check((*behaviour).into()),
+                    Ok(()),
+                    "{certificate:#?}"
+                );
                 assert!(certificate.hairpin.is_some() && !certificate.partial);
             });
         }
@@ -89,14 +93,39 @@ fn what_else_a_nat_can_be_is_measured_too() {
     let plain = NatSpec::from(Behaviour::PORT_RESTRICTED);
     let cone = NatSpec::from(Behaviour::FULL_CONE);
     let specs = [
-        NatSpec { hairpin: true, ..plain },
-        NatSpec { hairpin: true, ..NatSpec::from(Behaviour::SYMMETRIC) },
-        NatSpec { port_preservation: false, ..plain },
-        NatSpec { port_preservation: false, port_block: Some(64), ..cone },
-        NatSpec { inbound: Inbound::CreatesState, ..plain },
-        NatSpec { udp_timeout: Some(5), ..plain },
-        NatSpec { udp_timeout: Some(5), ..cone },
-        NatSpec { udp: Udp::Blocked, ..plain },
+        NatSpec {
+            hairpin: true,
+            ..plain
+        },
+        NatSpec {
+            hairpin: true,
+            ..NatSpec::from(Behaviour::SYMMETRIC)
+        },
+        NatSpec {
+            port_preservation: false,
+            ..plain
+        },
+        NatSpec {
+            port_preservation: false,
+            port_block: Some(64),
+            ..cone
+        },
+        NatSpec {
+            inbound: Inbound::CreatesState,
+            ..plain
+        },
+        NatSpec {
+            udp_timeout: Some(5),
+            ..plain
+        },
+        NatSpec {
+            udp_timeout: Some(5),
+            ..cone
+        },
+        NatSpec {
+            udp: Udp::Blocked,
+            ..plain
+        },
     ];
     let mut testers = Vec::new();
     for (index, spec) in specs.into_iter().enumerate() {
@@ -118,7 +147,11 @@ fn what_else_a_nat_can_be_is_measured_too() {
                 assert!(certificate.check(other).is_err(), "{spec}");
                 if *spec != plain {
                     let is_plain = certificate.check(plain).is_ok();
-                    assert_eq!(is_plain, spec.udp_timeout.is_some() && spec.behaviour == plain.behaviour, "{spec}");
+                    assert_eq!(
+                        is_plain,
+                        spec.udp_timeout.is_some() && spec.behaviour == plain.behaviour,
+                        "{spec}"
+                    );
                 }
             });
         }

@@ -1,5 +1,6 @@
 //! What must hold of the source, checked without the network.
 
+mod features;
 mod licences;
 mod source;
 
@@ -14,6 +15,7 @@ const CHECKS: &[Check] = &[
     ("source rules", source::check),
     ("generated files", || generate::run(true)),
     ("licences, bans and sources", licences::check),
+    ("one feature set", features::check),
     ("clippy", clippy),
 ];
 

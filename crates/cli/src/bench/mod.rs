@@ -7,6 +7,7 @@ mod deploy;
 mod ground;
 mod lab;
 mod matrix;
+mod nat;
 
 use std::process::ExitCode;
 
@@ -26,6 +27,8 @@ enum BenchCommand {
     Deploy,
     /// The matrix of ant-quic, and a whole run
     Matrix,
+    /// NAT boxes: certifying them, and sending through them
+    Nat,
 }
 
 pub fn run(args: &BenchArgs) -> miette::Result<ExitCode> {
@@ -33,6 +36,7 @@ pub fn run(args: &BenchArgs) -> miette::Result<ExitCode> {
         BenchCommand::Lab => lab::run()?,
         BenchCommand::Deploy => deploy::run()?,
         BenchCommand::Matrix => matrix::run()?,
+        BenchCommand::Nat => nat::run()?,
     }
     Ok(ExitCode::SUCCESS)
 }

@@ -155,7 +155,7 @@ pub struct Ssh {
 }
 
 /// A point on the globe, in degrees.
-#[derive(Debug, Clone, Copy, PartialEq)]
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize, schemars::JsonSchema)]
 pub struct Place {
     pub latitude: f64,
     pub longitude: f64,

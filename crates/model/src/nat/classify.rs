@@ -128,9 +128,9 @@ fn inbound(mapping: Option<Mapping>, probe: &FilteringProbe) -> Option<Inbound> 
 fn lifetime(silences: &[Silence]) -> Option<Lifetime> {
     let gone = silences.iter().filter(|s| !s.came_through);
     let gone_ms = gone.map(|s| s.milliseconds).min();
-    let survived = silences.iter().filter(|s| {
-        s.came_through && gone_ms.is_none_or(|gone| s.milliseconds < gone)
-    });
+    let survived = silences
+        .iter()
+        .filter(|s| s.came_through && gone_ms.is_none_or(|gone| s.milliseconds < gone));
     (!silences.is_empty()).then(|| Lifetime {
         survived_ms: survived.map(|s| s.milliseconds).max().unwrap_or(0),
         gone_ms,
@@ -229,7 +229,11 @@ impl Certificate {
                 wrong.push(format!("{what} labelled {wanted}, measured {is}"));
             }
         };
-        compare("port preservation", self.port_preservation, label.keeps_ports());
+        compare(
+            "port preservation",
+            self.port_preservation,
+            label.keeps_ports(),
+        );
         compare("hairpin", self.hairpin, label.hairpins());
         let creates = |inbound| inbound == Inbound::CreatesState;
         compare(
@@ -240,7 +244,9 @@ impl Certificate {
         if let (Some(measured), Some(wanted)) = (self.udp_timeout, label.shortest_timeout())
             && !measured.allows(wanted)
         {
-            wrong.push(format!("UDP timeout labelled {wanted} s, measured {measured}"));
+            wrong.push(format!(
+                "UDP timeout labelled {wanted} s, measured {measured}"
+            ));
         }
         wrong
     }
@@ -307,9 +313,7 @@ mod tests {
     #[test]
     fn a_mismatch_shows_both() {
         let certificate = classify(&seen(["1.0.0.1:500"; 3], false, false));
-        let error = certificate
-            .check(Behaviour::FULL_CONE.into())
-            .unwrap_err();
+        let error = certificate.check(Behaviour::FULL_CONE.into()).unwrap_err();
         assert_eq!(
             error,
             "labelled Full Cone (EIM/EIF), measured Port Restricted (EIM/APDF)"
@@ -381,6 +385,10 @@ mod tests {
         }
         silent.filtering.from_contacted = false;
         assert_eq!(classify(&silent).check(label), Ok(()));
-        assert!(classify(&silent).check(Behaviour::FULL_CONE.into()).is_err());
+        assert!(
+            classify(&silent)
+                .check(Behaviour::FULL_CONE.into())
+                .is_err()
+        );
     }
 }

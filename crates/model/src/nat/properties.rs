@@ -48,7 +48,11 @@ fn mapping(seen: &Observations, certificate: &Certificate) -> Property {
         Some(at) => format!("{by} saw {local} as {at}"),
         None => format!("{by} did not answer {local}"),
     };
-    property("mapping", value, seen.mapping.seen_by.iter().map(sentence).collect())
+    property(
+        "mapping",
+        value,
+        seen.mapping.seen_by.iter().map(sentence).collect(),
+    )
 }
 
 fn filtering(seen: &Observations, certificate: &Certificate) -> Property {
@@ -88,16 +92,28 @@ fn preservation(seen: &Observations, certificate: &Certificate) -> Property {
         .filter_map(|(_, at)| Some(at.as_ref()?.port().to_string()))
         .collect();
     let shown = format!("inner port {local}, outer ports {}", outer.join(", "));
-    property("port preservation", yes_or_no(certificate.port_preservation), vec![shown])
+    property(
+        "port preservation",
+        yes_or_no(certificate.port_preservation),
+        vec![shown],
+    )
 }
 
 fn hairpin(seen: &Observations, certificate: &Certificate) -> Property {
     let mapped = seen.mapping.seen_by.first().and_then(|(_, at)| *at);
     let shown = certificate.hairpin.zip(mapped).map(|(came, mapped)| {
-        let what = if came { "came back" } else { "did not come back" };
+        let what = if came {
+            "came back"
+        } else {
+            "did not come back"
+        };
         format!("a datagram from another inner port to {mapped} {what}")
     });
-    property("hairpin", yes_or_no(certificate.hairpin), shown.into_iter().collect())
+    property(
+        "hairpin",
+        yes_or_no(certificate.hairpin),
+        shown.into_iter().collect(),
+    )
 }
 
 fn inbound(seen: &Observations, certificate: &Certificate) -> Property {
@@ -113,7 +129,14 @@ fn inbound(seen: &Observations, certificate: &Certificate) -> Property {
         .zip(probe.mapped)
         .map(|(after, before)| {
             format!("{before} was still {after} for one whose datagrams had been filtered before")
-                .replace("was still", if before == after { "was still" } else { "had become" })
+                .replace(
+                    "was still",
+                    if before == after {
+                        "was still"
+                    } else {
+                        "had become"
+                    },
+                )
         });
     property("filtered inbound", value, shown.into_iter().collect())
 }

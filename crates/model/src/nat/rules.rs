@@ -151,7 +151,17 @@ impl Router {
                 "    {from} meta l4proto udp snat ip to $OUTER : numgen inc mod {size} map {{ $PORTS }};"
             );
         }
-        let _ = write!(text, "    {from} snat ip to $OUTER;\n  }}\n");
+        let _ = writeln!(text, "    {from} snat ip to $OUTER;");
+        if self.behaviour.filtering != Filtering::Apdf {
+            // The kernel would rather give a stranger another port than refuse one
+            // whose answer is bound to leave by another mapping.
+            let Place { inside, inner, .. } = place;
+            let _ = writeln!(
+                text,
+                "    ip saddr != {inner}/24 oifname {inside} meta l4proto udp snat ip to ip saddr : udp sport;"
+            );
+        }
+        text.push_str("  }\n");
     }
 
     /// Remembers mappings and permissions, after translation, with every packet out.
@@ -280,7 +290,10 @@ impl Router {
             return String::new();
         }
         let all = ports.last - ports.first + 1;
-        format!("{SHUFFLED}{}", list("PORTS", ports.first, all, drawn(ports)))
+        format!(
+            "{SHUFFLED}{}",
+            list("PORTS", ports.first, all, drawn(ports))
+        )
     }
 }
 

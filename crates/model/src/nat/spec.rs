@@ -83,6 +83,20 @@ pub enum Inbound {
     CreatesState,
 }
 
+impl Udp {
+    /// What goes without saying.
+    pub fn is_open(&self) -> bool {
+        *self == Self::Open
+    }
+}
+
+impl Inbound {
+    /// What goes without saying.
+    pub fn is_dropped(&self) -> bool {
+        *self == Self::Dropped
+    }
+}
+
 impl From<Behaviour> for NatSpec {
     /// The plain NAT of this behaviour.
     fn from(behaviour: Behaviour) -> Self {
@@ -151,7 +165,10 @@ impl std::fmt::Display for NatSpec {
         if self.port_preservation != plain.port_preservation {
             words.push("ports not preserved".into());
         }
-        words.extend(self.port_block.map(|ports| format!("blocks of {ports} ports")));
+        words.extend(
+            self.port_block
+                .map(|ports| format!("blocks of {ports} ports")),
+        );
         words.extend(self.hairpin.then(|| "hairpin".to_owned()));
         words.extend(self.udp_timeout.map(|s| format!("UDP timeout {s} s")));
         words.extend((self.udp == Udp::Blocked).then(|| "UDP blocked".to_owned()));
@@ -160,7 +177,10 @@ impl std::fmt::Display for NatSpec {
         );
         words.extend(self.cgnat.map(|carrier| {
             let behaviour = carrier.behaviour;
-            format!("behind a CGNAT ({behaviour}, blocks of {} ports)", carrier.port_block)
+            format!(
+                "behind a CGNAT ({behaviour}, blocks of {} ports)",
+                carrier.port_block
+            )
         }));
         f.pad(&words.join(", "))
     }

@@ -207,11 +207,16 @@ impl World {
 
     /// The first end has sent to the second, and the packet has arrived.
     fn after_first_packet(self) -> Self {
-        let sent = self.ends[0].targets.iter().fold(self.clone(), |world, target| {
-            world.after_leaving(0, *target)
-        });
+        let sent = self.ends[0]
+            .targets
+            .iter()
+            .fold(self.clone(), |world, target| {
+                world.after_leaving(0, *target)
+            });
         let packets = sent.under_way.clone();
-        packets.into_iter().fold(sent, |world, packet| world.after_arriving(packet))
+        packets
+            .into_iter()
+            .fold(sent, |world, packet| world.after_arriving(packet))
     }
 
     /// Packets have arrived both ways between the same two endpoints.
@@ -391,7 +396,10 @@ mod tests {
         assert_eq!(predict(poisoned, plain), Prediction::Sometimes);
         assert_eq!(predict_if_first(plain, poisoned), Prediction::Never);
         assert_eq!(predict_if_first(poisoned, plain), Prediction::Always);
-        assert_eq!(predict(poisoned, Some(Behaviour::FULL_CONE)), Prediction::Always);
+        assert_eq!(
+            predict(poisoned, Some(Behaviour::FULL_CONE)),
+            Prediction::Always
+        );
     }
 
     /// Where it depends on whose packet comes first, that decides it.

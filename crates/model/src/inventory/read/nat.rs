@@ -94,7 +94,10 @@ impl Reader<'_> {
             );
         }
         let others = [
-            raw.hairpin.as_ref().filter(|h| h.value).map(|h| h.referenced),
+            raw.hairpin
+                .as_ref()
+                .filter(|h| h.value)
+                .map(|h| h.referenced),
             raw.udp_timeout.as_ref().map(|t| t.referenced),
             raw.inbound.as_ref().map(|i| i.referenced),
             raw.cgnat.as_ref().map(|c| c.referenced),
@@ -159,7 +162,10 @@ impl Reader<'_> {
         if !(1..=MOST_PORTS).contains(&size.value) {
             self.wrong(
                 size,
-                format!("a block of {} ports is not one that a NAT box has", size.value),
+                format!(
+                    "a block of {} ports is not one that a NAT box has",
+                    size.value
+                ),
                 &format!("give 1 to {MOST_PORTS}"),
             );
         }
@@ -195,39 +201,99 @@ mod tests {
     fn wrong(text: &str) -> Vec<(String, String)> {
         let problems = read_nat(text).unwrap_err();
         let told = problems.all.iter();
-        told.map(|p| (p.message.clone(), p.help().to_owned())).collect()
+        told.map(|p| (p.message.clone(), p.help().to_owned()))
+            .collect()
     }
 
     #[test]
     fn a_nat_is_a_word_a_behaviour_or_all_of_it() {
-        assert_eq!(read_nat("symmetric").unwrap().behaviour.to_string(), "APDM/APDF");
-        assert_eq!(read_nat("ADM/EIF").unwrap().behaviour.to_string(), "ADM/EIF");
+        assert_eq!(
+            read_nat("symmetric").unwrap().behaviour.to_string(),
+            "APDM/APDF"
+        );
+        assert_eq!(
+            read_nat("ADM/EIF").unwrap().behaviour.to_string(),
+            "ADM/EIF"
+        );
         let all = read_nat(
             "{ type: port-restricted, port_preservation: false, udp_timeout: 2m, \
              cgnat: { behaviour: ADM/EIF, port_block: 64, hairpin: true } }",
         )
         .unwrap();
         assert_eq!(all.effective().to_string(), "ADM/APDF");
-        assert_eq!((all.udp_timeout, all.cgnat.unwrap().port_block), (Some(120), 64));
+        assert_eq!(
+            (all.udp_timeout, all.cgnat.unwrap().port_block),
+            (Some(120), 64)
+        );
         let knobs = read_nat("{ type: port-restricted, inbound: creates-state }").unwrap();
         assert_eq!(knobs.inbound, Inbound::CreatesState);
-        assert_eq!(read_nat("{ type: symmetric, udp: blocked }").unwrap().udp, Udp::Blocked);
-        assert!(!read_nat("{ type: full-cone, port_block: 64 }").unwrap().port_preservation);
-        assert_eq!(read_nat("{ type: full-cone, cgnat: {} }").unwrap().cgnat.unwrap().port_block, 2048);
+        assert_eq!(
+            read_nat("{ type: symmetric, udp: blocked }").unwrap().udp,
+            Udp::Blocked
+        );
+        assert!(
+            !read_nat("{ type: full-cone, port_block: 64 }")
+                .unwrap()
+                .port_preservation
+        );
+        assert_eq!(
+            read_nat("{ type: full-cone, cgnat: {} }")
+                .unwrap()
+                .cgnat
+                .unwrap()
+                .port_block,
+            2048
+        );
     }
 
     #[test]
     fn contradictions_are_told_with_a_remedy() {
         for (text, message, remedy) in [
-            ("{ type: symmetric, port_preservation: true }", "cannot preserve ports", "leave out"),
-            ("{ type: full-cone, port_preservation: true, port_block: 64 }", "out of a block", "without `port_block`"),
-            ("{ type: symmetric, inbound: creates-state }", "this one does not", "endpoint-independent"),
-            ("{ type: full-cone, hairpin: true, cgnat: {} }", "turns round", "into `cgnat`"),
-            ("{ type: full-cone, udp: blocked, udp_timeout: 20s }", "nothing else can be said", "leave out"),
-            ("{ type: full-cone, udp_timeout: 1s }", "`1s` is not a UDP timeout", "5s to 3600s"),
-            ("{ type: full-cone, udp: off }", "`off` is not a setting of UDP", "open, blocked"),
-            ("{ type: full-cone, port_block: 70000 }", "70000 ports", "1 to 16384"),
-            ("{ hairpin: true }", "either a `type` or a `behaviour`", "type: port-restricted"),
+            (
+                "{ type: symmetric, port_preservation: true }",
+                "cannot preserve ports",
+                "leave out",
+            ),
+            (
+                "{ type: full-cone, port_preservation: true, port_block: 64 }",
+                "out of a block",
+                "without `port_block`",
+            ),
+            (
+                "{ type: symmetric, inbound: creates-state }",
+                "this one does not",
+                "endpoint-independent",
+            ),
+            (
+                "{ type: full-cone, hairpin: true, cgnat: {} }",
+                "turns round",
+                "into `cgnat`",
+            ),
+            (
+                "{ type: full-cone, udp: blocked, udp_timeout: 20s }",
+                "nothing else can be said",
+                "leave out",
+            ),
+            (
+                "{ type: full-cone, udp_timeout: 1s }",
+                "`1s` is not a UDP timeout",
+                "5s to 3600s",
+            ),
+            (
+                "{ type: full-cone, udp: off }",
+                "`off` is not a setting of UDP",
+                "open, blocked",
+            ),
+            (
+                "{ type: full-cone, port_block: 70000 }",
+                "70000 ports",
+                "1 to 16384",
+            ),
+            (
+                "{ hairpin: true }",
+                "either a `type` or a `behaviour`",
+                "type: port-restricted",
+            ),
             ("symetric", "`symetric` is not a NAT type", "`symmetric`"),
             ("ADM/EIX", "`ADM/EIX` is not a NAT behaviour", "EIM/APDF"),
         ] {

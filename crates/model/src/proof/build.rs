@@ -2,18 +2,17 @@
 
 use std::collections::BTreeMap;
 
+use crate::attempt::{Attempt, Cell, Counted, Matrix, ObservedPath};
+use crate::cells::{cells, focus_of};
+use crate::config::{Choice, ProofMode};
+use crate::event::{Plan, PlanNode, StopCause};
+use crate::judge;
+use crate::nat::describe;
+use crate::proof::{Evidence, MatrixCell, NodeNatProof, Proof, ProofNode, SCHEMA, WanReport};
+use crate::protocol::ClaimedPath;
+use crate::run::Run;
+use crate::stats::Verdict;
 use jiff::Timestamp;
-use model::attempt::{Attempt, Cell, Counted, Matrix, ObservedPath};
-use model::config::{Choice, ProofMode};
-use model::event::{Plan, PlanNode, StopCause};
-use model::judge;
-use model::nat::describe;
-use model::proof::{Evidence, MatrixCell, NodeNatProof, Proof, ProofNode, SCHEMA, WanReport};
-use model::protocol::ClaimedPath;
-use model::run::Run;
-use model::stats::Verdict;
-
-use crate::plan::{cells, focus_of};
 
 /// With more attempts than these at once, they wait for the processor and their
 /// connect times say little of the network.
@@ -69,7 +68,7 @@ pub fn build(run: &Run, plan: &Plan, collected: Collected, now: Timestamp) -> Pr
 }
 
 /// The newest TEST that tried the stack.
-fn last_test(run: &Run) -> (u32, u32) {
+pub fn last_test(run: &Run) -> (u32, u32) {
     let tried = run
         .attempts
         .iter()

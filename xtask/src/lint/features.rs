@@ -1,0 +1,61 @@
+//! The heavy stacks compile once: a package that is built alone has the features
+//! that it has as a member of the workspace (docs/decisions/0004).
+
+use std::collections::BTreeMap;
+
+use anyhow::bail;
+
+use crate::shell;
+
+/// What a run builds by name, each with the P2P stack that it links.
+const BUILT_ALONE: &[&str] = &["saorsa-quic-test", "udp-test", "registry"];
+
+pub fn check() -> anyhow::Result<()> {
+    let together = features(&["--workspace"])?;
+    let selected: Vec<&str> = BUILT_ALONE.iter().flat_map(|name| ["-p", name]).collect();
+    let missing: Vec<String> = features(&selected)?
+        .iter()
+        .filter_map(|(package, alone)| difference(package, alone, together.get(package)?))
+        .collect();
+    if missing.is_empty() {
+        return Ok(());
+    }
+    bail!(
+        "these compile twice, and so does all that stands on them; name them with \
+         these features in crates/agent/Cargo.toml and the workspace's:\n  {}",
+        missing.join("\n  ")
+    )
+}
+
+/// Features by `name version`, of what runs on hosts: build scripts and macros
+/// are compiled for this machine, whatever is selected.
+fn features(selected: &[&str]) -> anyhow::Result<BTreeMap<String, String>> {
+    let mut tree = shell::cargo();
+    tree.args(["tree", "--locked", "--prefix", "none", "--no-dedupe"])
+        .args(["--edges", "normal,no-proc-macro", "--format", "{p}|{f}"])
+        .args(selected);
+    let said = shell::capture(&mut tree)?;
+    let lines = String::from_utf8_lossy(&said.stdout).into_owned();
+    let pairs = lines.lines().filter_map(|line| line.split_once('|'));
+    Ok(pairs
+        .map(|(package, features)| (package.to_owned(), features.to_owned()))
+        .collect())
+}
+
+fn difference(package: &str, alone: &str, together: &str) -> Option<String> {
+    let has = |feature: &&str| !alone.split(',').any(|other| other == *feature);
+    let missing: Vec<&str> = together.split(',').filter(has).collect();
+    (!missing.is_empty()).then(|| format!("{package}: {}", missing.join(", ")))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_what_is_missing() {
+        let said = difference("libc v0.2.1", "default,std", "default,extra_traits,std");
+        assert_eq!(said.as_deref(), Some("libc v0.2.1: extra_traits"));
+        assert_eq!(difference("libc v0.2.1", "default", "default"), None);
+    }
+}

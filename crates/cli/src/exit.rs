@@ -12,8 +12,10 @@ Exit codes:
 
 pub const PASS: ExitCode = ExitCode::SUCCESS;
 
+pub const FAIL: u8 = 1;
+
 pub fn fail() -> ExitCode {
-    ExitCode::from(1)
+    ExitCode::from(FAIL)
 }
 
 pub const USAGE: u8 = 2;

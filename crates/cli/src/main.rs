@@ -2,17 +2,24 @@
 
 #[cfg(target_os = "linux")]
 mod bench;
+mod detach;
+mod diagnose;
 mod exit;
 mod ground;
+mod history;
 mod interview;
 mod inventory_file;
 #[cfg(target_os = "linux")]
 mod lab_command;
+mod logs;
 mod nat;
 mod nodes;
 mod project;
+mod runs;
 mod screen;
 mod start;
+mod status;
+mod stop;
 #[cfg(target_os = "linux")]
 mod twin;
 #[cfg(not(target_os = "linux"))]
@@ -39,8 +46,20 @@ struct Cli {
 enum Command {
     /// Build, deploy, test and judge a project; leave a proof
     Start(start::StartArgs),
+    /// Show every loop: its state, what is next and when, and what came out so far
+    Status(status::StatusArgs),
+    /// End a run in order
+    Stop(stop::StopArgs),
+    /// Tell what a run did, or show what a node's services logged
+    Logs(logs::LogsArgs),
+    /// List a project's runs and what each came to
+    History(history::HistoryArgs),
+    /// Hold one run against another: criteria, cells that changed, times to connect
+    Compare(history::CompareArgs),
     /// List the nodes and whether they answer
     Nodes(nodes::NodesArgs),
+    /// Look at one node over SSH, and say what is wrong and what to do about it
+    Diagnose(diagnose::DiagnoseArgs),
     /// Remove everything that was ever installed on the nodes, or on one
     Clean(nodes::CleanArgs),
     /// Make, measure, rebind and remove NAT boxes
@@ -57,7 +76,13 @@ enum Command {
 fn main() -> ExitCode {
     let result = match Cli::parse().command {
         Command::Start(args) => start::run(args),
+        Command::Status(args) => status::run(args),
+        Command::Stop(args) => stop::run(args),
+        Command::Logs(args) => logs::run(args),
+        Command::History(args) => history::history(args),
+        Command::Compare(args) => history::compare_runs(args),
         Command::Nodes(args) => nodes::run(args),
+        Command::Diagnose(args) => diagnose::run(args),
         Command::Clean(args) => nodes::clean(args),
         Command::Nat(args) => nat::run(args),
         #[cfg(target_os = "linux")]

@@ -15,6 +15,10 @@ pub struct Choice {
 
 pub struct UntilDropped;
 
+pub fn is_up(_name: &str) -> bool {
+    false
+}
+
 impl Choice {
     pub fn of(_name: &str, _configured: Option<PathBuf>) -> miette::Result<Self> {
         miette::bail!(

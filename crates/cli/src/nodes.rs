@@ -47,6 +47,12 @@ pub struct Place {
     pub twin: String,
 }
 
+impl Place {
+    pub fn ground(&self, project: &Project) -> miette::Result<Ground> {
+        Ground::choose(self.fleet.as_deref(), &self.twin, project)
+    }
+}
+
 /// A node and what came of reaching it.
 struct Answer<'a> {
     node: &'a Node,
@@ -55,7 +61,7 @@ struct Answer<'a> {
 
 pub fn run(args: NodesArgs) -> miette::Result<ExitCode> {
     let project = Project::find()?;
-    let ground = Ground::choose(args.place.fleet.as_deref(), &args.place.twin, &project)?;
+    let ground = args.place.ground(&project)?;
     let inventory = ground.inventory().clone();
     let place = ground.describe();
     let states = match ground.reach_if_up()? {
@@ -82,7 +88,7 @@ pub fn run(args: NodesArgs) -> miette::Result<ExitCode> {
 
 pub fn clean(args: CleanArgs) -> miette::Result<ExitCode> {
     let project = Project::find()?;
-    let ground = Ground::choose(args.place.fleet.as_deref(), &args.place.twin, &project)?;
+    let ground = args.place.ground(&project)?;
     let place = ground.describe();
     let Some((fleet, reach)) = ground.reach_if_up()? else {
         println!("{place} is down; there is nothing on it");

@@ -21,6 +21,18 @@ pub struct Project {
 impl Project {
     /// The nearest config, here or above.
     pub fn find() -> miette::Result<Self> {
+        match Self::find_if_any()? {
+            Some(project) => Ok(project),
+            None => miette::bail!(
+                help = "write a vps-test.yaml; the README shows one",
+                "no config: there is no {} here or above",
+                CONFIGS.join(", ")
+            ),
+        }
+    }
+
+    /// The same, for commands that can do without.
+    pub fn find_if_any() -> miette::Result<Option<Self>> {
         let here = std::env::current_dir().into_diagnostic()?;
         let found = here.ancestors().find_map(|dir| {
             let file = CONFIGS
@@ -30,17 +42,13 @@ impl Project {
             Some((dir.to_owned(), file))
         });
         let Some((dir, file)) = found else {
-            miette::bail!(
-                help = "write a vps-test.yaml; the README shows one",
-                "no config: there is no {} here or above",
-                CONFIGS.join(", ")
-            );
+            return Ok(None);
         };
         let text = std::fs::read_to_string(&file)
             .into_diagnostic()
             .wrap_err_with(|| format!("cannot read the config `{}`", file.display()))?;
         let config = model::config::read(&file.display().to_string(), &text)?;
-        Ok(Self { dir, config })
+        Ok(Some(Self { dir, config }))
     }
 
     /// The inventory that the config names, where there is one.

@@ -1,11 +1,11 @@
 //! `vps-test start`: interview, plan, run, result.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::Duration;
 
 use clap::Args;
-use engine::{Ended, RunDir, Settings, Sink, StackPatch, Wish};
+use engine::{Claim, ClaimError, Ended, RunDir, Settings, Sink, StackPatch, Wish};
 use jiff::Timestamp;
 use miette::{IntoDiagnostic, WrapErr};
 use model::config::{Config, parse_duration};
@@ -14,10 +14,12 @@ use model::inventory::Fleet;
 use model::stats::Verdict;
 use tokio::sync::watch;
 
+use crate::detach::{self, Detached};
 use crate::exit::{self, Infrastructure};
 use crate::ground::{Ground, Standing};
-use crate::interview::{self, Answers, Words};
+use crate::interview::{self, Answers, Decision, Words};
 use crate::project::Project;
+use crate::runs::Loop;
 use crate::screen;
 
 #[derive(Debug, Args)]
@@ -45,6 +47,15 @@ pub struct StartArgs {
     /// Print the journal's entries as lines of JSON instead of a screen
     #[arg(long, requires = "yes")]
     json: bool,
+    /// Go on in the background, once the plan is confirmed
+    #[arg(long)]
+    detach: bool,
+    /// What was answered in the foreground
+    #[arg(long, hide = true, value_delimiter = ',', num_args = 1)]
+    answers: Vec<String>,
+    /// The run directory that was made in the foreground
+    #[arg(long, hide = true, value_name = "DIR")]
+    into: Option<PathBuf>,
 }
 
 #[derive(Debug, Clone)]
@@ -62,35 +73,137 @@ fn parse_soak(text: &str) -> Result<Soak, String> {
 }
 
 pub fn run(args: StartArgs) -> miette::Result<ExitCode> {
+    if args.into.is_some() {
+        detach::leave_terminal();
+    }
     let project = Project::find()?;
-    let answers = Answers::gather(&args.words, project.settings())?;
-    let stack = stack(&args, project.settings(), &answers.project)?;
-    let ground = Ground::choose(args.fleet.as_deref(), &args.twin, &project)?;
-    project.config.check_against(ground.inventory())?;
-    let plan = plan(&args, &project, &answers, &ground, stack.as_ref())?;
-    if !args.json {
-        print!(
-            "{}",
-            screen::plan::render(&plan, project.settings(), screen::Paint::detect())
-        );
+    let state_dir = project.state_dir();
+    let words = words(&args);
+    refuse_second(&state_dir, words.project.as_deref())?;
+    let mut answers = Answers::gather(&words, args.yes, project.settings())?;
+    let (plan, stack, ground) = loop {
+        refuse_second(&state_dir, Some(&answers.project.value))?;
+        let stack = stack(&args, project.settings(), &answers.project.value)?;
+        let ground = Ground::choose(args.fleet.as_deref(), &args.twin, &project)?;
+        project.config.check_against(ground.inventory())?;
+        let plan = plan(&args, &project, &answers, &ground, stack.as_ref())?;
+        if !args.json {
+            let paint = screen::Paint::detect();
+            print!(
+                "{}",
+                screen::plan::render(&plan, &answers, project.settings(), paint)
+            );
+        }
+        match decide(&args)? {
+            Decision::Proceed => break (plan, stack, ground),
+            Decision::Modify => answers = answers.again(project.settings())?,
+            Decision::Cancel => {
+                println!("nothing was started");
+                return Ok(ExitCode::from(exit::USAGE));
+            }
+        }
+    };
+    if args.detach {
+        let dir = run_dir(&args, &state_dir, &plan.project)?;
+        return Detached {
+            project: &plan.project,
+            answers: answers.words(),
+            dir: &dir,
+        }
+        .start();
     }
-    if !args.yes && !interview::confirm()? {
-        println!("nothing was started");
-        return Ok(ExitCode::from(exit::USAGE));
-    }
+    let mut claim = claim(&state_dir, &plan.project)?;
+    let runtime = tokio::runtime::Runtime::new()
+        .into_diagnostic()
+        .wrap_err("cannot start threads")?;
+    let stopped = listen(&runtime);
     let inventory = ground.inventory().clone();
     let standing = ground.stand(args.keep, |line| {
         if !args.json {
             println!("  {line}");
         }
     })?;
-    let dir = RunDir::create(&project.state_dir(), &plan.project, Timestamp::now())
+    let dir = run_dir(&args, &state_dir, &plan.project)?;
+    claim
+        .runs_in(dir.path())
         .map_err(|e| Infrastructure::from_error(&e))?;
-    let settings = settings(&project, &answers.project, &inventory, &standing, stack)?;
-    let ended = perform(&settings, plan, &dir, sinks(args.json))?;
+    let settings = settings(&project, &plan.project, &inventory, &standing, stack)?;
+    let ended = runtime
+        .block_on(engine::run(
+            &settings,
+            plan,
+            &dir,
+            sinks(args.json),
+            stopped,
+        ))
+        .map_err(|e| Infrastructure::from_error(&e))?;
     show(&ended, &dir, args.json)?;
     drop(standing);
+    drop(claim);
     Ok(exit_code(&ended))
+}
+
+/// As given, or as answered before this went into the background.
+fn words(args: &StartArgs) -> Words {
+    match args.answers.as_slice() {
+        [project, focus, criteria, proof] => Words {
+            project: Some(project.clone()),
+            focus: Some(focus.clone()),
+            criteria: Some(criteria.clone()),
+            proof: Some(proof.clone()),
+        },
+        _ => args.words.clone(),
+    }
+}
+
+fn decide(args: &StartArgs) -> miette::Result<Decision> {
+    if args.yes {
+        Ok(Decision::Proceed)
+    } else {
+        interview::decide()
+    }
+}
+
+/// Before anybody is asked anything.
+fn refuse_second(state_dir: &Path, project: Option<&str>) -> miette::Result<()> {
+    match project.and_then(|name| Some((name, Claim::holder(state_dir, name)?))) {
+        Some((name, holder)) => Err(runs_already(state_dir, name, Some(&holder))),
+        None => Ok(()),
+    }
+}
+
+fn claim(state_dir: &Path, project: &str) -> miette::Result<Claim> {
+    Claim::take(state_dir, project).map_err(|error| match error {
+        ClaimError::Held { holder } => runs_already(state_dir, project, holder.as_ref()),
+        other @ ClaimError::Io { .. } => Infrastructure::from_error(&other),
+    })
+}
+
+fn runs_already(
+    state_dir: &Path,
+    project: &str,
+    holder: Option<&engine::Holder>,
+) -> miette::Report {
+    let state = Loop::of(state_dir, project, Timestamp::now())
+        .and_then(|one| one.status?.ok())
+        .map_or("starting".to_owned(), |status| status.state.to_string());
+    let pid = holder.map_or(String::new(), |holder| {
+        format!(" in process {}", holder.pid)
+    });
+    miette::miette!(
+        help = format!(
+            "watch it with `vps-test status {project} --watch`, or end it with `vps-test stop {project}`"
+        ),
+        "{project} runs already{pid}: it is in {state}"
+    )
+}
+
+fn run_dir(args: &StartArgs, state_dir: &Path, project: &str) -> miette::Result<RunDir> {
+    match &args.into {
+        Some(dir) => Ok(RunDir::open(dir)),
+        None => RunDir::create(state_dir, project, Timestamp::now())
+            .map_err(|e| Infrastructure::from_error(&e)),
+    }
 }
 
 fn stack(args: &StartArgs, config: &Config, project: &str) -> miette::Result<Option<StackPatch>> {
@@ -113,10 +226,10 @@ fn plan(
     stack: Option<&StackPatch>,
 ) -> miette::Result<Plan> {
     let wish = Wish {
-        project: answers.project.clone(),
-        focus: answers.focus,
-        criteria: answers.criteria,
-        proof: answers.proof,
+        project: answers.project.value.clone(),
+        focus: answers.focus.value,
+        criteria: answers.criteria.value,
+        proof: answers.proof.value,
         soak: args.soak.as_ref().map(|soak| soak.0.clone()),
         runs_on: ground.describe(),
         stack: stack
@@ -126,7 +239,7 @@ fn plan(
     };
     let config = project.settings();
     let module = config
-        .module_of(&answers.project)
+        .module_of(&answers.project.value)
         .map_or("", |(name, _)| name);
     engine::plan(config, module, ground.inventory(), &wish).into_diagnostic()
 }
@@ -171,27 +284,16 @@ fn sinks(json: bool) -> Vec<Box<dyn Sink>> {
     }
 }
 
-fn perform(
-    settings: &Settings,
-    plan: Plan,
-    dir: &RunDir,
-    sinks: Vec<Box<dyn Sink>>,
-) -> miette::Result<Ended> {
-    let runtime = tokio::runtime::Runtime::new()
-        .into_diagnostic()
-        .wrap_err("cannot start threads")?;
-    runtime.block_on(async {
-        let (stop, stopped) = watch::channel(false);
-        tokio::spawn(async move {
-            asked_to_stop().await;
-            let _ = stop.send(true);
-            // The sender lives as long as the run: a dropped one is no request.
-            std::future::pending::<()>().await;
-        });
-        engine::run(settings, plan, dir, sinks, stopped)
-            .await
-            .map_err(|e| Infrastructure::from_error(&e))
-    })
+/// Turns true when somebody asks for an end; from here on a signal kills nothing.
+fn listen(runtime: &tokio::runtime::Runtime) -> watch::Receiver<bool> {
+    let (stop, stopped) = watch::channel(false);
+    runtime.spawn(async move {
+        asked_to_stop().await;
+        let _ = stop.send(true);
+        // The sender lives as long as the run: a dropped one is no request.
+        std::future::pending::<()>().await;
+    });
+    stopped
 }
 
 /// Ctrl-C, or a termination.

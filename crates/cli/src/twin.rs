@@ -81,6 +81,11 @@ impl Choice {
     }
 }
 
+/// Whether a twin of this name is up.
+pub fn is_up(name: &str) -> bool {
+    Twin::open(name).is_ok()
+}
+
 /// Takes the twin down with it.
 pub struct UntilDropped(String);
 

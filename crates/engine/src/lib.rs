@@ -6,6 +6,7 @@
 
 mod agent;
 mod attempt;
+mod claim;
 mod deployment;
 mod driver;
 mod journal;
@@ -22,12 +23,13 @@ mod steps;
 mod suite;
 mod tester;
 
+pub use claim::{Claim, ClaimError, Holder};
 pub use driver::{Ended, RunError, run};
 pub use journal::{Journal, JournalError, read as read_journal};
 pub use observer::{Observer, ObserverError};
 pub use plan::{NotBuilt, Wish, plan};
 pub use recorder::{Progress, RecordError, Recorder, Sink};
-pub use run_dir::{RunDir, RunDirError};
+pub use run_dir::{ReplayError, RunDir, RunDirError};
 pub use settings::Settings;
 pub use stack::{StackError, StackPatch};
 

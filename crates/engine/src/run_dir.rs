@@ -4,6 +4,9 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 use jiff::Timestamp;
+use model::run::{IllegalEvent, Run};
+
+use crate::journal::{self, JournalError};
 
 #[derive(Debug, thiserror::Error)]
 #[error("cannot {action} `{path}`")]
@@ -13,7 +16,20 @@ pub struct RunDirError {
     source: io::Error,
 }
 
-#[derive(Debug, Clone)]
+/// A run that cannot be read back.
+#[derive(Debug, thiserror::Error)]
+pub enum ReplayError {
+    #[error(transparent)]
+    Journal(#[from] JournalError),
+    #[error("`{path}` line {line} does not follow from what stands above it")]
+    Illegal {
+        path: PathBuf,
+        line: u64,
+        source: IllegalEvent,
+    },
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub struct RunDir {
     path: PathBuf,
 }
@@ -47,6 +63,57 @@ impl RunDir {
         std::fs::canonicalize(link).ok().map(Self::open)
     }
 
+    /// All runs of a project, oldest first.
+    pub fn all(state_dir: &Path, project: &str) -> Vec<Self> {
+        let mut runs: Vec<Self> = directories(&state_dir.join(project))
+            .map(Self::open)
+            .filter(|run| run.journal().is_file())
+            .collect();
+        runs.sort_by_key(Self::order);
+        runs
+    }
+
+    /// Every project that was ever started, in alphabetical order.
+    pub fn projects(state_dir: &Path) -> Vec<String> {
+        let mut names: Vec<String> = directories(state_dir)
+            .filter_map(|dir| Some(dir.file_name()?.to_str()?.to_owned()))
+            .collect();
+        names.sort();
+        names
+    }
+
+    /// Time, and number among those of one second.
+    fn order(&self) -> (String, u32) {
+        let name = self.name();
+        match name.split_once('-') {
+            Some((time, number)) => (time.to_owned(), number.parse().unwrap_or(0)),
+            None => (name, 1),
+        }
+    }
+
+    /// `20250110T143000Z`
+    pub fn name(&self) -> String {
+        let name = self.path.file_name().unwrap_or_default();
+        name.to_string_lossy().into_owned()
+    }
+
+    /// The run as its journal tells it, up to what was written last.
+    ///
+    /// # Errors
+    /// The journal cannot be read, or holds what cannot have happened.
+    pub fn replay(&self) -> Result<Run, ReplayError> {
+        let mut run = Run::default();
+        for entry in journal::read(&self.journal())? {
+            run.apply(entry.at, &entry.event)
+                .map_err(|source| ReplayError::Illegal {
+                    path: self.journal(),
+                    line: entry.seq + 1,
+                    source,
+                })?;
+        }
+        Ok(run)
+    }
+
     pub fn path(&self) -> &Path {
         &self.path
     }
@@ -76,6 +143,14 @@ impl RunDir {
         symlink(Path::new(name), &fresh).map_err(failed("link", &fresh))?;
         std::fs::rename(&fresh, &link).map_err(failed("link", &link))
     }
+}
+
+/// Directories in a directory; links are none.
+fn directories(parent: &Path) -> impl Iterator<Item = PathBuf> {
+    let entries = std::fs::read_dir(parent).into_iter().flatten().flatten();
+    entries
+        .filter(|entry| entry.file_type().is_ok_and(|kind| kind.is_dir()))
+        .map(|entry| entry.path())
 }
 
 #[cfg(unix)]

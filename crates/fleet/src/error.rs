@@ -50,11 +50,13 @@ pub enum FleetError {
         found: String,
     },
     #[error(
-        "{node}: service {unit} did not start; its last words:\n{log}\nits unit says more: `systemctl status {unit}` there"
+        "{node}: service {unit} did not start, nor when it was started once more\n{because}\nits last words:\n{log}\n`vps-test diagnose {node}` says more"
     )]
     ServiceDied {
         node: NodeName,
         unit: String,
+        /// What a look at the host concluded, and the remedy.
+        because: String,
         log: String,
     },
     #[error("{node}: service {unit} runs {found}, not {expected}")]

@@ -264,6 +264,44 @@ ss -Hlun 2>/dev/null | awk '{{print $4}}'",
         self.run(&argv, Duration::from_secs(20)).await
     }
 
+    /// The journal of some units, as it is and, where asked, as it grows. `since` is
+    /// a second of the host's own clock.
+    ///
+    /// # Errors
+    /// The session broke.
+    pub async fn stream_journal(
+        &self,
+        units: &[&str],
+        since: i64,
+        lines: usize,
+        follow: bool,
+        mut to: impl tokio::io::AsyncWrite + Unpin,
+    ) -> Result<(), FleetError> {
+        let mut script =
+            format!("exec journalctl -q --no-pager -o short-iso --since @{since} -n {lines}");
+        for unit in units {
+            script.push_str(&format!(" -u {}", quote(unit)));
+        }
+        if follow {
+            script.push_str(" -f");
+        }
+        let broken = |detail: String| FleetError::Session {
+            node: self.node.name.clone(),
+            command: first_line(&script),
+            detail,
+        };
+        let mut command = self.session(&script)?.shell(&script);
+        command.stdin(Stdio::null()).stdout(Stdio::piped());
+        let mut child = command.spawn().await.map_err(|e| broken(e.to_string()))?;
+        if let Some(mut from) = child.stdout().take() {
+            // Whoever reads may have heard enough.
+            let _ = tokio::io::copy(&mut from, &mut to).await;
+            let _ = to.flush().await;
+        }
+        child.wait().await.map_err(|e| broken(e.to_string()))?;
+        Ok(())
+    }
+
     /// Makes a Unix socket of the host reachable here.
     ///
     /// # Errors
@@ -369,7 +407,7 @@ fn first_line(script: &str) -> String {
     line.chars().take(120).collect()
 }
 
-fn now_ms() -> i64 {
+pub(crate) fn now_ms() -> i64 {
     let since = std::time::SystemTime::now()
         .duration_since(std::time::UNIX_EPOCH)
         .unwrap_or_default();

@@ -196,7 +196,7 @@ chmod 755 \"$partial\"; sync \"$partial\"; mv \"$partial\" {path}; ln -sfn {path
             .map_err(|e| e.or_full(UNITS, script.len() as u64))?;
         let mut installed = Vec::new();
         for (service, sent_bytes) in services.iter().zip(sent) {
-            let digest = self.running_digest(&answer, service).await?;
+            let digest = self.running_digest(&answer, service, install_path).await?;
             installed.push(Installed {
                 unit: service.unit.name.clone(),
                 binary: service.artifact.name.clone(),
@@ -207,7 +207,12 @@ chmod 755 \"$partial\"; sync \"$partial\"; mv \"$partial\" {path}; ln -sfn {path
         Ok(installed)
     }
 
-    async fn running_digest(&self, answer: &str, service: &Service) -> Result<String, FleetError> {
+    async fn running_digest(
+        &self,
+        answer: &str,
+        service: &Service,
+        install_path: &str,
+    ) -> Result<String, FleetError> {
         let unit = &service.unit.name;
         let found = answer.lines().find_map(|l| {
             l.strip_prefix(unit.as_str())?
@@ -216,16 +221,9 @@ chmod 755 \"$partial\"; sync \"$partial\"; mv \"$partial\" {path}; ln -sfn {path
                 .next()
                 .map(str::to_owned)
         });
-        let Some(digest) = found.filter(|d| d.len() == 64) else {
-            let log = self
-                .journal(unit, 15)
-                .await
-                .unwrap_or_else(|e| e.to_string());
-            return Err(FleetError::ServiceDied {
-                node: self.name().clone(),
-                unit: unit.clone(),
-                log,
-            });
+        let digest = match found.filter(|d| d.len() == 64) {
+            Some(digest) => digest,
+            None => self.revive(unit, install_path).await?,
         };
         if digest != service.artifact.sha256 && !service.pinned {
             return Err(FleetError::StaleService {

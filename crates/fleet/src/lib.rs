@@ -3,6 +3,7 @@
 //! The same code serves the twin and real VPSs; it knows of no difference.
 
 mod artifact;
+mod diagnose;
 mod error;
 mod host;
 mod install;

@@ -5,7 +5,9 @@
 
 pub mod attempt;
 pub mod cells;
+pub mod compare;
 pub mod config;
+pub mod diagnosis;
 pub mod event;
 pub mod flow;
 pub mod inventory;
@@ -19,3 +21,4 @@ pub mod protocol;
 pub mod registration;
 pub mod run;
 pub mod stats;
+pub mod status;

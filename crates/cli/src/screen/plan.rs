@@ -2,45 +2,56 @@
 
 use std::fmt::Write;
 
-use model::config::Config;
+use model::config::{Choice, Config};
 use model::event::{Plan, PlanNode};
 
 use super::grid::nat_word;
 use super::paint::{Paint, Style};
+use super::time::span;
+use crate::interview::{Answer, Answers};
 
-pub fn render(plan: &Plan, config: &Config, paint: Paint) -> String {
+pub fn render(plan: &Plan, answers: &Answers, config: &Config, paint: Paint) -> String {
     let mut out = format!(
-        "{}\n=================\n",
+        "\n{}\n=================\n",
         paint.text(Style::Strong, "Test Plan Summary")
     );
-    let criteria: Vec<String> = plan
-        .criteria
-        .iter()
-        .map(|c| format!("{} {}% (margin {})", c.name, c.target, c.margin))
-        .collect();
-    let _ = writeln!(out, "Project: {}", plan.project);
-    let _ = writeln!(out, "Focus:   {}", plan.focus);
-    let _ = writeln!(
-        out,
-        "Success: {}, {}",
-        plan.criteria_mode,
-        criteria.join(", ")
-    );
-    let _ = writeln!(out, "Proof:   {}", plan.proof_mode);
-    let _ = writeln!(out, "Runs on: {}, fleet {}", plan.runs_on, plan.fleet);
-    let _ = writeln!(out, "Binary:  local build, {}", config.build.command);
+    let project = &answers.project;
+    let _ = writeln!(out, "Project: {} ({})", plan.project, project.origin);
+    let _ = writeln!(out, "Focus: {}", meaning(&answers.focus));
+    let _ = writeln!(out, "Success: {}", meaning(&answers.criteria));
+    for criterion in &plan.criteria {
+        let _ = writeln!(
+            out,
+            "  - {} {}% (margin {})",
+            criterion.name, criterion.target, criterion.margin
+        );
+    }
+    let _ = writeln!(out, "Proof: {}", meaning(&answers.proof));
+    nodes(&mut out, plan);
+    let _ = writeln!(out, "\nRuns on: {}, fleet {}", plan.runs_on, plan.fleet);
+    let _ = writeln!(out, "Binary source: {}", source(config));
     if let Some(stack) = &plan.stack {
         let dirty = if stack.dirty_sha256.is_some() {
             ", with uncommitted changes"
         } else {
             ""
         };
-        let _ = writeln!(out, "Stack:   {} from {}{dirty}", stack.name, stack.given);
+        let _ = writeln!(out, "Stack: {} from {}{dirty}", stack.name, stack.given);
     }
-    let _ = writeln!(out, "Soak:    {}", soak(plan));
-    nodes(&mut out, plan);
+    let _ = writeln!(out, "Soak: {}", soak(plan));
     out.push('\n');
     out
+}
+
+/// `Connection matrix (direct, NAT, relay): connectivity (from parameter)`
+fn meaning<T: Choice + PartialEq>(answer: &Answer<T>) -> String {
+    let found = T::ALL.iter().find(|(value, ..)| *value == answer.value);
+    let (word, means) = found.map_or(("", ""), |(_, word, means)| (*word, *means));
+    format!("{word}: {means} ({})", answer.origin)
+}
+
+fn source(config: &Config) -> String {
+    format!("Local build ({})", config.build.command)
 }
 
 fn nodes(out: &mut String, plan: &Plan) {
@@ -51,21 +62,20 @@ fn nodes(out: &mut String, plan: &Plan) {
             .collect::<Vec<_>>()
             .join(", ")
     };
-    let _ = writeln!(
-        out,
-        "Nodes:   {}",
-        names(&mut tested().filter(|n| n.nat.is_none()))
-    );
-    let others = &mut plan.nodes.iter().filter(|n| !n.tested);
-    let others = names(others);
-    if !others.is_empty() {
-        let _ = writeln!(
-            out,
-            "         {others} for registry and coordination, not tested"
-        );
+    let _ = writeln!(out, "\nNodes to use:");
+    let standard = names(&mut tested().filter(|n| n.nat.is_none()));
+    if !standard.is_empty() {
+        let _ = writeln!(out, "  Standard: {standard}");
+    }
+    if tested().any(|n| n.nat.is_some()) {
+        let _ = writeln!(out, "  NAT Emulation:");
     }
     for node in tested().filter(|n| n.nat.is_some()) {
-        let _ = writeln!(out, "         {} behind {}", node.name, nat_word(node.nat));
+        let _ = writeln!(out, "    - {} ({})", node.name, nat_word(node.nat));
+    }
+    let others = names(&mut plan.nodes.iter().filter(|n| !n.tested));
+    if !others.is_empty() {
+        let _ = writeln!(out, "  Registry and coordination, not tested: {others}");
     }
 }
 
@@ -73,6 +83,14 @@ fn soak(plan: &Plan) -> String {
     if plan.soak_seconds.is_empty() {
         return "off".into();
     }
-    let waits: Vec<String> = plan.soak_seconds.iter().map(|s| format!("{s} s")).collect();
+    let waits: Vec<String> = plan
+        .soak_seconds
+        .iter()
+        .map(|seconds| {
+            span(jiff::SignedDuration::from_secs(
+                i64::try_from(*seconds).unwrap_or(i64::MAX),
+            ))
+        })
+        .collect();
     format!("tested again after {}", waits.join(" and after "))
 }

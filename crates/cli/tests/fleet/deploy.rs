@@ -286,11 +286,21 @@ async fn a_service_that_dies_at_start_shows_its_last_words() {
     let error = host.install(&services, "/opt/dies", |_, _| {}).await;
     sh(&host, "systemctl stop t-dies.service").await;
     let error = error.unwrap_err();
-    let FleetError::ServiceDied { node, unit, log } = &error else {
+    let FleetError::ServiceDied {
+        node,
+        unit,
+        because,
+        log,
+    } = &error
+    else {
         panic!("{error}");
     };
     assert_eq!((node.as_str(), unit.as_str()), ("pub-1", "t-dies.service"));
     assert!(log.contains("invalid time interval"), "{log}");
+    assert!(
+        because.starts_with("t-dies.service does not run: it exits with status 1"),
+        "{because}"
+    );
 }
 
 #[tokio::test]

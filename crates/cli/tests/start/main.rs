@@ -7,6 +7,8 @@ mod bed;
 #[cfg(test)]
 mod hosts;
 #[cfg(test)]
+mod loops;
+#[cfg(test)]
 mod networks;
 #[cfg(test)]
 mod result;

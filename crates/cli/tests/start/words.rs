@@ -53,16 +53,19 @@ fn what_is_not_built_yet_says_so() {
 }
 
 #[test]
-fn a_missing_word_is_asked_for_and_without_a_terminal_named() {
+fn a_missing_word_is_named_with_what_it_may_be() {
     let bed = Bed::new("missing", FLEET);
     let ran = bed.run(&["start", "plain-udp", "--yes"]);
     assert_eq!(ran.code, 2);
+    for part in [
+        "`--yes` needs all four words; missing: focus, criteria, proof",
+        "focus: connectivity, nat-traversal",
+    ] {
+        assert!(ran.stderr.contains(part), "{part}: {}", ran.stderr);
+    }
+    let ran = bed.run(&["start", "plain-udp"]);
+    assert_eq!(ran.code, 2);
     assert!(ran.stderr.contains("which focus?"), "{}", ran.stderr);
-    assert!(
-        ran.stderr.contains("connectivity, nat-traversal"),
-        "{}",
-        ran.stderr
-    );
 }
 
 #[test]

@@ -134,13 +134,17 @@ impl MatrixRun<'_> {
         ))
     }
 
+    /// Testers outlive a run that was killed, and remember its attempts: the id holds
+    /// when the run began.
     fn id(&self, position: u32) -> AttemptId {
         let matrix = match self.matrix {
             Matrix::Reference => "reference",
             Matrix::Stack => "stack",
         };
+        let began = self.recorder.with(|run| run.started_at);
+        let began = began.map_or(0, |at| at.as_millisecond() & 0xff_ffff);
         AttemptId(format!(
-            "{matrix}-{}.{}-{position:04}",
+            "{matrix}-{}.{}-{position:04}-{began:06x}",
             self.cycle, self.pass
         ))
     }

@@ -6,8 +6,20 @@ use crate::problem::did_you_mean;
 pub trait Choice: Copy + 'static {
     /// What is asked for: `focus`.
     const WHAT: &'static str;
+    /// What stands above the question.
+    const HEADER: &'static str;
+    const QUESTION: &'static str;
     /// Every answer with its word and its description.
     const ALL: &'static [(Self, &'static str, &'static str)];
+
+    /// The word that stands for it.
+    fn word(self) -> &'static str
+    where
+        Self: PartialEq,
+    {
+        let found = Self::ALL.iter().find(|(value, ..)| *value == self);
+        found.map_or("", |(_, word, _)| word)
+    }
 
     fn parse(given: &str) -> Result<Self, UnknownChoice> {
         let found = Self::ALL.iter().find(|(_, word, _)| *word == given);
@@ -15,6 +27,18 @@ pub trait Choice: Copy + 'static {
             UnknownChoice::new(Self::WHAT, given, Self::ALL.iter().map(|(_, w, _)| *w))
         })
     }
+}
+
+/// What the request says of its own projects.
+pub fn about_project(name: &str) -> Option<&'static str> {
+    Some(match name {
+        "ant-quic" => "QUIC transport with NAT traversal",
+        "saorsa-gossip" => "Gossip protocol layer",
+        "communitas-mcp" => "MCP server for Communitas",
+        "saorsa-node" => "Full Saorsa network node",
+        "saorsa-core" => "Core library (integration tests)",
+        _ => return None,
+    })
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error, miette::Diagnostic)]
@@ -53,6 +77,8 @@ pub enum Focus {
 
 impl Choice for Focus {
     const WHAT: &'static str = "focus";
+    const HEADER: &'static str = "Test focus";
+    const QUESTION: &'static str = "What specific functionality are you testing?";
     const ALL: &'static [(Self, &'static str, &'static str)] = &[
         (
             Self::Connectivity,
@@ -80,6 +106,8 @@ pub enum CriteriaMode {
 
 impl Choice for CriteriaMode {
     const WHAT: &'static str = "criteria";
+    const HEADER: &'static str = "Success criteria";
+    const QUESTION: &'static str = "What result indicates success?";
     const ALL: &'static [(Self, &'static str, &'static str)] = &[
         (Self::AllPass, "all-pass", "100% of tests must pass"),
         (
@@ -102,6 +130,8 @@ pub enum ProofMode {
 
 impl Choice for ProofMode {
     const WHAT: &'static str = "proof";
+    const HEADER: &'static str = "Proof method";
+    const QUESTION: &'static str = "How should success be proven/verified?";
     const ALL: &'static [(Self, &'static str, &'static str)] = &[
         (
             Self::Logs,

@@ -3,7 +3,7 @@
 mod interview;
 mod read;
 
-pub use interview::{Choice, CriteriaMode, Focus, ProofMode, UnknownChoice};
+pub use interview::{Choice, CriteriaMode, Focus, ProofMode, UnknownChoice, about_project};
 pub use read::{ConfigFile, node_by_any_name, read};
 
 use std::collections::BTreeMap;

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use miette::IntoDiagnostic;
 use model::inventory::NodeName;
-use model::nat::properties;
+use model::nat::{Front, properties};
 
 use super::verify::Measured;
 use crate::screen::{Paint, Style};
@@ -39,7 +39,7 @@ pub fn render(all: &[Measured], took: Duration, paint: Paint) -> String {
 fn one(measured: &Measured, paint: Paint) -> String {
     let certificate = &measured.certificate;
     let mut text = String::new();
-    let partial = if certificate.partial {
+    let partial = if certificate.partial && certificate.front != Front::UdpBlocked {
         ", partial: one public address only"
     } else {
         ""

@@ -78,8 +78,7 @@ pub enum Inbound {
     /// Drops it and forgets it.
     #[default]
     Dropped,
-    /// Takes it for its own and remembers it: the port is taken as far as that
-    /// sender is concerned, and what is sent to it later leaves by another one.
+    /// Takes it for its own: what is sent to that sender later leaves by another port.
     CreatesState,
 }
 

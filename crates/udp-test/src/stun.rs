@@ -25,13 +25,13 @@ const CHANGED_ADDRESS: AttributeType = AttributeType::new(0x0005);
 
 /// From which of its addresses the server is to answer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum From {
+enum Origin {
     Asked,
     OtherPort,
     OtherAddress,
 }
 
-impl From {
+impl Origin {
     /// The flags of CHANGE-REQUEST.
     fn flags(self) -> Option<[u8; 4]> {
         match self {
@@ -44,7 +44,7 @@ impl From {
 
 struct Request {
     to: SocketAddr,
-    from: From,
+    from: Origin,
     id: TransactionId,
     bytes: Vec<u8>,
 }
@@ -59,7 +59,7 @@ struct Answer {
 }
 
 impl Request {
-    fn new(to: SocketAddr, from: From) -> Self {
+    fn new(to: SocketAddr, from: Origin) -> Self {
         let mut message = Message::builder_request(BINDING, MessageWriteVec::new());
         if let Some(flags) = from.flags() {
             // A fresh message has room for one attribute.
@@ -118,7 +118,7 @@ pub async fn measure(
     sockets: [&UdpSocket; 2],
     patience: Patience,
 ) -> Result<(MappingProbe, FilteringProbe), Failure> {
-    let first = ask(sockets[0], &[Request::new(server, From::Asked)], patience).await[0];
+    let first = ask(sockets[0], &[Request::new(server, Origin::Asked)], patience).await[0];
     let other = match first {
         None => None,
         Some(answer) if answer.is_error => {
@@ -148,7 +148,7 @@ async fn mapping(
         ];
         // One address only: where the other port is, it cannot tell.
         let distinct = others.into_iter().filter(|a| *a != server);
-        let requests: Vec<Request> = distinct.map(|to| Request::new(to, From::Asked)).collect();
+        let requests: Vec<Request> = distinct.map(|to| Request::new(to, Origin::Asked)).collect();
         let answers = ask(socket, &requests, patience).await;
         let seen = answers.iter().map(|answer| answer.map(|a| a.mapped));
         seen_by.extend(requests.iter().map(|r| r.to).zip(seen));
@@ -167,7 +167,7 @@ async fn filtering(
     other: Option<SocketAddr>,
     patience: Patience,
 ) -> Result<FilteringProbe, Failure> {
-    let contact = ask(socket, &[Request::new(server, From::Asked)], patience).await[0];
+    let contact = ask(socket, &[Request::new(server, Origin::Asked)], patience).await[0];
     let has_address = other.is_some_and(|other| other.ip() != server.ip());
     let mut probe = FilteringProbe {
         local: socket
@@ -182,8 +182,8 @@ async fn filtering(
     if contact.is_none() || other.is_none() {
         return Ok(probe);
     }
-    let mut requests = vec![Request::new(server, From::OtherPort)];
-    requests.extend(has_address.then(|| Request::new(server, From::OtherAddress)));
+    let mut requests = vec![Request::new(server, Origin::OtherPort)];
+    requests.extend(has_address.then(|| Request::new(server, Origin::OtherAddress)));
     let answers = ask(socket, &requests, patience).await;
     for (request, answer) in requests.iter().zip(&answers) {
         if let Some(answer) = answer.filter(|a| a.by == server || a.is_error) {
@@ -238,9 +238,9 @@ mod tests {
     #[test]
     fn a_request_to_change_is_what_the_standard_has() {
         let server = "198.18.0.1:3478".parse().unwrap();
-        let plain = Request::new(server, From::Asked).bytes;
+        let plain = Request::new(server, Origin::Asked).bytes;
         assert_eq!((plain.len(), &plain[..2]), (20, &[0, 1][..]));
-        let both = Request::new(server, From::OtherAddress).bytes;
+        let both = Request::new(server, Origin::OtherAddress).bytes;
         assert_eq!(both[20..], [0, 3, 0, 4, 0, 0, 0, 6]);
     }
 
@@ -258,8 +258,8 @@ mod tests {
     fn an_answer_to_somebody_else_is_none() {
         let server = "198.18.0.1:3478".parse().unwrap();
         let (one, other) = (
-            Request::new(server, From::Asked),
-            Request::new(server, From::Asked),
+            Request::new(server, Origin::Asked),
+            Request::new(server, Origin::Asked),
         );
         let request = Message::from_bytes(&one.bytes).unwrap();
         let mut response = Message::builder_success(&request, MessageWriteVec::new());

@@ -227,10 +227,9 @@ for of in owner permitted; do nft flush set ip {TABLE} $of 2>/dev/null || true; 
             "[ -z \"$other\" ] || nft \"add element ip {TABLE} mapped {{ $other }}\""
         );
     }
-    let _ = write!(
+    let _ = writeln!(
         script,
-        "for side in --orig-src --reply-src; do conntrack -D -p udp $side {inside} >/dev/null 2>&1 || true; done
-"
+        "for side in --orig-src --reply-src; do conntrack -D -p udp $side {inside} >/dev/null 2>&1 || true; done"
     );
     script
 }

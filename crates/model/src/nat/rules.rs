@@ -129,7 +129,7 @@ impl Router {
 
     /// Which outer port a flow leaves by. Only the first packet of a flow comes here.
     fn out(&self, text: &mut String, place: Place<'_>) {
-        let (from, key) = (self.from_inside(place), self.key());
+        let (from, key) = (self.outgoing(place), self.key());
         let _ = write!(
             text,
             "  chain out {{
@@ -261,7 +261,7 @@ impl Router {
         }
     }
 
-    fn from_inside(&self, place: Place<'_>) -> String {
+    fn outgoing(&self, place: Place<'_>) -> String {
         format!("ip saddr {}/24 {}", place.inner, self.way_out(place))
     }
 

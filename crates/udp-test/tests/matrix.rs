@@ -1,7 +1,7 @@
 //! Plain UDP through real NATs must do exactly what theory says.
 
 use std::net::SocketAddr;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use model::nat::classify;
 use model::nat::{Behaviour, Observations};

@@ -73,6 +73,15 @@ const BENCHES: &[Bench] = &[
             at_most("memory of the registry for each peer", "kB", 64.0),
         ],
     },
+    Bench {
+        name: "nat",
+        command: &["bench", "nat"],
+        figures: &[
+            at_most("certifying four NAT boxes", "s", 3.0),
+            at_most("certifying all nine behaviours", "s", 8.0),
+            at_least("TCP through a NAT box, of the path without", "%", 80.0),
+        ],
+    },
 ];
 
 const fn at_most(name: &'static str, unit: &'static str, limit: f64) -> Figure {

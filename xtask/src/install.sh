@@ -18,9 +18,11 @@ fi
 apt-get update
 DEBIAN_FRONTEND=noninteractive apt-get install --yes --no-install-recommends "$@"
 
-# Installing enables sshd for the next boot. Who had none does not want one.
+# Installing enables these for the next boot. Who had none does not want one.
 for package in "$@"; do
-    if [ "$package" = openssh-server ] && command -v systemctl >/dev/null; then
-        systemctl disable ssh.service ssh.socket
-    fi
+    command -v systemctl >/dev/null || break
+    case "$package" in
+    openssh-server) systemctl disable ssh.service ssh.socket ;;
+    coturn) systemctl disable coturn.service ;;
+    esac
 done

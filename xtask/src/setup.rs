@@ -34,6 +34,11 @@ const NEEDS: &[Need] = &[
     need("sysctl", "procps", "switch forwarding on inside namespaces"),
     need("ping", "iputils-ping", "measure the twin's latencies"),
     need("socat", "socat", "answer in tests of the twin"),
+    need(
+        "turnserver",
+        "coturn",
+        "measure NATs as others do, in tests",
+    ),
     need("iperf3", "iperf3", "compare throughput in benches"),
     need(
         "python3",

@@ -13,6 +13,7 @@ mod inventory_file;
 #[cfg(target_os = "linux")]
 mod lab_command;
 mod logs;
+mod nat;
 mod nodes;
 mod project;
 mod runs;
@@ -69,6 +70,8 @@ enum Command {
     Diagnose(diagnose::DiagnoseArgs),
     /// Remove everything that was ever installed on the nodes, or on one
     Clean(nodes::CleanArgs),
+    /// Make, measure, rebind and remove NAT boxes
+    Nat(nat::NatArgs),
     /// Boot, inspect and remove the twin: the fleet on this machine
     #[cfg(target_os = "linux")]
     Lab(lab_command::LabArgs),
@@ -92,6 +95,7 @@ fn main() -> ExitCode {
         Command::Nodes(args) => nodes::run(args),
         Command::Diagnose(args) => diagnose::run(args),
         Command::Clean(args) => nodes::clean(args),
+        Command::Nat(args) => nat::run(args),
         #[cfg(target_os = "linux")]
         Command::Lab(args) => lab_command::run(args),
         #[cfg(target_os = "linux")]

@@ -41,10 +41,10 @@ pub struct CleanArgs {
 pub struct Place {
     /// The hosts of this inventory, over the internet, instead of the twin's
     #[arg(long, value_name = "FILE", conflicts_with = "twin")]
-    fleet: Option<PathBuf>,
+    pub fleet: Option<PathBuf>,
     /// The twin that is meant
     #[arg(long, value_name = "NAME", default_value = "twin")]
-    twin: String,
+    pub twin: String,
 }
 
 impl Place {
@@ -168,7 +168,7 @@ fn json(answers: &[Answer<'_>]) -> miette::Result<String> {
             serde_json::json!({
                 "name": a.node.name, "hostname": a.node.hostname, "addresses": a.node.addresses,
                 "provider": a.node.provider, "region": a.node.region, "role": a.node.role,
-                "nat": a.node.nat.as_ref().map(|nat| model::nat::describe(nat.spec.behaviour)),
+                "nat": a.node.nat.as_ref().map(|nat| nat.spec.to_string()),
                 "online": a.state.is_ok(), "detail": a.state.as_ref().err(),
             })
         })
@@ -219,7 +219,7 @@ fn listing(fleet: &Fleet, place: &str, answers: &[Answer<'_>], paint: Paint) -> 
 
 fn row(node: &Node) -> [String; 4] {
     let role = match (&node.nat, node.role) {
-        (Some(nat), _) => format!("(NAT: {})", nat_word(Some(nat.spec.behaviour))),
+        (Some(nat), _) => format!("(NAT: {})", nat_word(Some(nat.spec.effective()))),
         (None, Role::Registry) => "(Registry)".into(),
         (None, Role::Bootstrap) => "(Bootstrap)".into(),
         (None, _) => "(Test)".into(),
@@ -274,7 +274,7 @@ fn nat_summary(fleet: &Fleet, paint: Paint) -> String {
             out,
             "  {:<12} {:<34} ({difficulty}{expected})",
             format!("{}:", node.name),
-            model::nat::describe(nat.spec.behaviour),
+            nat.spec.to_string(),
         );
     }
     if boxed

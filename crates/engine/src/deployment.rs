@@ -3,7 +3,7 @@
 use std::net::{IpAddr, SocketAddr};
 
 use fleet::{Artifact, INNER_ADDRESS, NatBox, Service, Unit};
-use model::inventory::{Node, NodeName};
+use model::inventory::{Fleet, Node, NodeName};
 use model::protocol::PortRange;
 
 use crate::live::Binaries;
@@ -50,32 +50,18 @@ pub struct Parts {
 }
 
 impl Parts {
-    pub fn assign(settings: &Settings, is_reached: impl Fn(&NodeName) -> bool) -> Self {
+    pub fn assign(settings: &Settings, is_reached: impl Fn(&NodeName) -> bool + Copy) -> Self {
         let node = |name: &NodeName| settings.fleet.node(name).filter(|_| is_reached(name));
         let at = |(name, port): &(NodeName, u16)| {
             Some((name.clone(), SocketAddr::new(node(name)?.address(), *port)))
         };
-        let public = settings
-            .fleet
-            .nodes
-            .iter()
-            .filter(|n| n.is_public() && is_reached(&n.name));
-        let bootstrap_first =
-            |n: &&Node| !settings.bootstrap.iter().any(|(name, _)| *name == n.name);
-        let mut reflectors: Vec<&Node> = public.collect();
-        reflectors.sort_by_key(bootstrap_first);
         Self {
             stack_coordinators: settings.bootstrap.iter().filter_map(at).collect(),
-            reference_coordinators: reflectors
-                .into_iter()
-                .take(2)
-                .map(|n| {
-                    (
-                        n.name.clone(),
-                        SocketAddr::new(n.address(), REFERENCE_COORDINATOR_PORT),
-                    )
-                })
-                .collect(),
+            reference_coordinators: reflectors(
+                &settings.fleet,
+                |name| settings.bootstrap.iter().any(|(known, _)| known == name),
+                is_reached,
+            ),
             registry: settings.registry.as_ref().and_then(at),
         }
     }
@@ -85,6 +71,26 @@ impl Parts {
             .as_ref()
             .map(|(_, address)| format!("https://{address}"))
     }
+}
+
+/// Two public nodes from which NATs are measured; those that peers meet through
+/// have their coordinators' ports open already.
+pub fn reflectors(
+    fleet: &Fleet,
+    is_bootstrap: impl Fn(&NodeName) -> bool,
+    is_reached: impl Fn(&NodeName) -> bool,
+) -> Vec<Placed> {
+    let public = fleet
+        .nodes
+        .iter()
+        .filter(|n| n.is_public() && is_reached(&n.name));
+    let mut all: Vec<&Node> = public.collect();
+    all.sort_by_key(|node| !is_bootstrap(&node.name));
+    let at = |node: &Node| SocketAddr::new(node.address(), REFERENCE_COORDINATOR_PORT);
+    all.into_iter()
+        .take(2)
+        .map(|node| (node.name.clone(), at(node)))
+        .collect()
 }
 
 /// Which tester of a node is meant.
@@ -186,18 +192,26 @@ fn coordinator(
     all: &[Placed],
     node: &Node,
 ) -> Option<Service> {
-    let (_, own) = all.iter().find(|(name, _)| *name == node.name)?;
-    let partners = all
-        .iter()
-        .filter(|(name, _)| *name != node.name)
-        .map(|(_, a)| format!(" --partner {a}"));
-    let words = format!("coordinator --bind {own}{}", partners.collect::<String>());
+    let words = coordinator_words(all, &node.name)?;
     let name = format!("{}-coordinator", tester_name(settings, which));
     Some(Service {
         artifact: artifact.clone(),
         unit: unit(settings, &name, "coordinator of vps-test", &words),
         pinned: which == Which::Stack,
     })
+}
+
+/// `coordinator --bind … --partner …`; `None` where the node keeps none.
+pub fn coordinator_words(all: &[Placed], node: &NodeName) -> Option<String> {
+    let (_, own) = all.iter().find(|(name, _)| name == node)?;
+    let partners = all
+        .iter()
+        .filter(|(name, _)| name != node)
+        .map(|(_, a)| format!(" --partner {a}"));
+    Some(format!(
+        "coordinator --bind {own}{}",
+        partners.collect::<String>()
+    ))
 }
 
 fn tester(

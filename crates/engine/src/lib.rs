@@ -18,6 +18,7 @@ mod junit;
 mod live;
 mod manifest;
 mod markdown;
+pub mod nat;
 mod observer;
 mod plan;
 mod publish;

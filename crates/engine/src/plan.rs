@@ -103,7 +103,17 @@ fn plan_node(config: &Config, fleet: &Fleet, node: &Node) -> PlanNode {
         region: node.region.clone(),
         place: fleet.regions.get(&node.region).copied(),
         tested: node.is_tested() && config.deploy.nodes.contains(node),
-        nat: node.nat.as_ref().map(|nat| nat.spec.behaviour),
+        nat: node.nat.as_ref().map(|nat| nat.spec.effective()),
+        udp: node
+            .nat
+            .as_ref()
+            .map(|nat| nat.spec.udp)
+            .unwrap_or_default(),
+        inbound: node
+            .nat
+            .as_ref()
+            .map(|nat| nat.spec.inbound)
+            .unwrap_or_default(),
         expected_success: node.nat.as_ref().and_then(|nat| nat.expected_success),
     }
 }

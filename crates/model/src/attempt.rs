@@ -184,12 +184,16 @@ impl Attempt {
     /// Whether this counts as a success of its cell's category.
     ///
     /// A relayed connection where a path exists is a failed traversal: the
-    /// category asks for a path between the two, and a relay is none.
+    /// category asks for a path between the two, and a relay is none. Where theory
+    /// says *sometimes*, no path is owed, and a relay does.
     pub fn verdict(&self) -> Counted {
         match &self.outcome {
             Outcome::Infrastructure { .. } => Counted::Infrastructure,
             Outcome::StackFailure(_) => Counted::Failure,
             Outcome::Success if self.start.cell.category == Category::Relay => Counted::Success,
+            Outcome::Success if self.start.cell.predicted == Prediction::Sometimes => {
+                Counted::Success
+            }
             Outcome::Success if self.is_relayed() => Counted::Failure,
             Outcome::Success => Counted::Success,
         }

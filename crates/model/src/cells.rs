@@ -20,8 +20,8 @@ pub fn cells(nodes: &[PlanNode], suite: &Suite) -> Vec<Cell> {
                 from: from.name.clone(),
                 to: to.name.clone(),
             },
-            category: category(from.nat, to.nat),
-            predicted: predict(from.nat, to.nat),
+            category: category(from.end(), to.end()),
+            predicted: predict(from.end(), to.end()),
         })
         .filter(|cell| match suite.driver {
             Driver::Matrix => true,

@@ -9,7 +9,8 @@ use crate::baseline::Baseline;
 use crate::inventory::{NodeName, Place};
 use crate::link::LinkMeasured;
 use crate::measure::Measured;
-use crate::nat::{Behaviour, Certificate};
+use crate::nat::theory::End;
+use crate::nat::{Behaviour, Certificate, Inbound, Udp};
 use crate::proof::WanReport;
 use crate::protocol::AttemptId;
 use crate::run::State;
@@ -170,9 +171,27 @@ pub struct PlanNode {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub place: Option<Place>,
     pub tested: bool,
-    /// The NAT it is labelled with; `None` is public.
+    /// What its NAT is labelled to be to the outside; `None` is public.
     pub nat: Option<Behaviour>,
+    #[serde(default, skip_serializing_if = "Udp::is_open")]
+    pub udp: Udp,
+    #[serde(default, skip_serializing_if = "Inbound::is_dropped")]
+    pub inbound: Inbound,
     pub expected_success: Option<f64>,
+}
+
+impl PlanNode {
+    /// As theory sees it.
+    pub fn end(&self) -> End {
+        match (self.nat, self.udp) {
+            (None, _) => End::Public,
+            (Some(_), Udp::Blocked) => End::NoUdp,
+            (Some(behaviour), Udp::Open) => End::Nat {
+                behaviour,
+                inbound: self.inbound,
+            },
+        }
+    }
 }
 
 /// The engineer's own tree of the stack, as it was when the tester was built.

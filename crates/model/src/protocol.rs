@@ -405,8 +405,15 @@ pub struct Probe {
     pub address: std::net::IpAddr,
     pub ports: PortRange,
     pub reflectors: Vec<Reflector>,
-    /// How long to wait for a datagram before it counts as filtered.
+    /// How long to wait for a datagram before it counts as filtered, at most.
     pub patience_ms: u64,
+    /// Silences to keep, each on a mapped port of its own, to see which mappings
+    /// outlive them. All at once: the longest is what it takes.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub silences_ms: Vec<u64>,
+    /// Ask this server of RFC 5780 in place of the reflectors.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub stun: Option<SocketAddr>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]

@@ -108,6 +108,51 @@ pub fn climb(
     }
 }
 
+/// Whether the two find a path by simultaneous open, where `first` sends so much
+/// earlier. No payload is moved: a probe that was acknowledged went both ways.
+pub fn meet(
+    first: &Tester,
+    second: &Tester,
+    coordinators: &[SocketAddr],
+    head_start: Duration,
+    timeout: Duration,
+) -> bool {
+    let number = ATTEMPTS.fetch_add(1, Ordering::Relaxed);
+    let id = AttemptId(format!("{}-{number}", std::process::id()));
+    let timeout_ms = u64::try_from(timeout.as_millis()).expect("a sensible timeout");
+    let prepare = |tester, role: &str| {
+        let seed = format!("{id}-{role}");
+        prepare(tester, &id, &seed, coordinators, 5_000)
+    };
+    let (one, other) = both(|| prepare(first, "first"), || prepare(second, "second"));
+    let expect = Call::Expect(Expect {
+        attempt: id.clone(),
+        rung: Rung::Punched,
+        target: target(&other, &[]),
+        timeout_ms: timeout_ms + 5_000,
+    });
+    let _: Empty = first.call(expect).expect("expect");
+    std::thread::sleep(head_start);
+    let dialled = second.call::<Connected>(Call::Dial(Dial {
+        attempt: id.clone(),
+        rung: Rung::Punched,
+        target: target(&one, &[]),
+        timeout_ms,
+    }));
+    for side in [&one, &other] {
+        let attempt = id.clone();
+        let _: Finished = side
+            .tester
+            .call(Call::Finish(Finish { attempt }))
+            .expect("finish");
+    }
+    match dialled {
+        Ok(_) => true,
+        Err(failure) if failure.reason == Reason::Timeout => false,
+        Err(failure) => panic!("{failure}"),
+    }
+}
+
 fn prepare<'a>(
     tester: &'a Tester,
     id: &AttemptId,

@@ -9,7 +9,7 @@ mod nat;
 mod net;
 mod tester;
 
-pub use climb::{Attempted, climb, ladder};
-pub use nat::Nat;
+pub use climb::{Attempted, climb, ladder, meet};
+pub use nat::{Nat, PORTS};
 pub use net::{Host, Net};
 pub use tester::{Background, Tester};

@@ -1,10 +1,15 @@
-//! The four classic NATs as nftables rules.
+//! NATs as routers of their own, by the same rules as a host's NAT box.
 
 use std::net::Ipv4Addr;
 use std::process::Command;
 
+use model::nat::rules::Place;
+use model::nat::{Behaviour, NatSpec};
+use model::protocol::PortRange;
+
 use crate::net::run;
 
+/// The four classic ones, by name.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Nat {
     FullCone,
@@ -20,49 +25,49 @@ impl Nat {
         Self::PortRestricted,
         Self::Symmetric,
     ];
+}
 
-    /// Turns a namespace with `wan0` and `lan0` into such a router.
-    pub(crate) fn set(self, router: &str, outer: Ipv4Addr) {
-        let forward = "net.ipv4.ip_forward=1";
-        run(Command::new("ip").args(["netns", "exec", router, "sysctl", "-qw", forward]));
-        run(Command::new("ip").args(["netns", "exec", router, "nft", &self.rules(outer)]));
-    }
-
-    fn rules(self, outer: Ipv4Addr) -> String {
-        let (records, source, inbound) = match self {
-            Self::FullCone => (
-                OPEN,
-                format!("snat ip to {outer}"),
-                "dnat ip to udp dport map @open",
-            ),
-            Self::AddressRestricted => (
-                OPEN_TO,
-                format!("snat ip to {outer}"),
-                "ip saddr . udp dport @contacted dnat ip to udp dport map @open",
-            ),
-            Self::PortRestricted => ("", format!("snat ip to {outer}"), ""),
-            Self::Symmetric => ("", "masquerade fully-random".to_owned(), ""),
-        };
-        let inbound = match inbound {
-            "" => String::new(),
-            rule => format!("iifname wan0 meta l4proto udp {rule};"),
-        };
-        // `input` refuses what no mapping exists for: otherwise a stranger's
-        // probe makes an entry on the router itself, and a peer's mapping moves.
-        format!(
-            "table ip box {{
-                map open {{ type inet_service : ipv4_addr . inet_service; flags dynamic,timeout; timeout 2m; }}
-                set contacted {{ type ipv4_addr . inet_service; flags dynamic,timeout; timeout 2m; }}
-                chain record {{ type filter hook postrouting priority srcnat - 10; {records} }}
-                chain out {{ type nat hook postrouting priority srcnat; oifname wan0 {source}; }}
-                chain back {{ type nat hook prerouting priority dstnat; {inbound} }}
-                chain input {{ type filter hook input priority filter; iifname wan0 ct state new drop; }}
-            }}"
-        )
+impl From<Nat> for NatSpec {
+    fn from(nat: Nat) -> Self {
+        Self::from(match nat {
+            Nat::FullCone => Behaviour::FULL_CONE,
+            Nat::AddressRestricted => Behaviour::ADDRESS_RESTRICTED,
+            Nat::PortRestricted => Behaviour::PORT_RESTRICTED,
+            Nat::Symmetric => Behaviour::SYMMETRIC,
+        })
     }
 }
 
-const OPEN: &str =
-    "oifname wan0 meta l4proto udp update @open { udp sport : ip saddr . udp sport };";
-const OPEN_TO: &str = "oifname wan0 meta l4proto udp update @open { udp sport : ip saddr . udp sport }; \
-     oifname wan0 meta l4proto udp update @contacted { ip daddr . udp sport };";
+/// Where tests' services have their ports.
+pub const PORTS: PortRange = PortRange {
+    first: 12000,
+    last: 31999,
+};
+
+/// Turns a namespace with `wan0` and `lan0` into such a router.
+pub(crate) fn set(spec: NatSpec, namespace: &str, outer: Ipv4Addr) {
+    assert!(spec.cgnat.is_none(), "one router is one NAT");
+    let router = spec.router();
+    let place = Place {
+        inside: "lan0",
+        inner: Ipv4Addr::new(10, 9, 0, 0),
+        ports: PORTS,
+    };
+    let timeout = router.udp_timeout.map_or(String::new(), |seconds| {
+        format!("for of in /proc/sys/net/netfilter/nf_conntrack_udp_timeout*; do echo {seconds} > $of; done\n")
+    });
+    let script = format!(
+        "set -eu
+sysctl -qw net.ipv4.ip_forward=1
+# Where Docker is, bridges would filter what they carry.
+bridged=/proc/sys/net/bridge/bridge-nf-call-iptables
+[ ! -e $bridged ] || echo 0 > $bridged
+WAN=wan0 OUTER={outer}
+{ports}nft -f - <<RULES
+{rules}RULES
+{timeout}",
+        ports = router.ports(PORTS),
+        rules = router.ruleset("box", place),
+    );
+    run(Command::new("ip").args(["netns", "exec", namespace, "sh", "-c", &script]));
+}

@@ -4,7 +4,9 @@ use std::net::{IpAddr, Ipv4Addr};
 use std::process::Command;
 use std::sync::atomic::{AtomicU32, Ordering};
 
-use crate::nat::Nat;
+use model::nat::NatSpec;
+
+use crate::nat;
 
 static NETS: AtomicU32 = AtomicU32::new(0);
 
@@ -83,24 +85,39 @@ impl Net {
     }
 
     /// A host behind a router that translates.
-    pub fn behind(&mut self, name: &str, nat: Nat) -> Host {
-        let router = self.namespace(&format!("{name}-nat"));
+    pub fn behind(&mut self, name: &str, nat: impl Into<NatSpec>) -> Host {
+        self.all_behind(&[name], nat).remove(0)
+    }
+
+    /// Several hosts behind one such router.
+    pub fn all_behind(&mut self, names: &[&str], nat: impl Into<NatSpec>) -> Vec<Host> {
+        let router = self.namespace(&format!("{}-nat", names[0]));
         let outer = self.join_bridge(&router, "wan0");
-        let namespace = self.namespace(name);
-        ip(&format!(
-            "-n {namespace} link add eth0 type veth peer name lan0 netns {router}"
-        ));
-        ip(&format!("-n {namespace} addr add 10.9.0.2/24 dev eth0"));
+        ip(&format!("-n {router} link add lan0 type bridge"));
         ip(&format!("-n {router} addr add 10.9.0.1/24 dev lan0"));
-        ip(&format!("-n {namespace} link set eth0 up"));
         ip(&format!("-n {router} link set lan0 up"));
-        ip(&format!("-n {namespace} route add default via 10.9.0.1"));
-        nat.set(&router, outer);
-        Host {
-            namespace,
-            address: Ipv4Addr::new(10, 9, 0, 2).into(),
-            outer: outer.into(),
-        }
+        let hosts = names
+            .iter()
+            .zip(2..)
+            .map(|(name, last)| {
+                let namespace = self.namespace(name);
+                let (port, address) = (format!("lan{last}"), Ipv4Addr::new(10, 9, 0, last));
+                ip(&format!(
+                    "-n {namespace} link add eth0 type veth peer name {port} netns {router}"
+                ));
+                ip(&format!("-n {router} link set {port} master lan0 up"));
+                ip(&format!("-n {namespace} addr add {address}/24 dev eth0"));
+                ip(&format!("-n {namespace} link set eth0 up"));
+                ip(&format!("-n {namespace} route add default via 10.9.0.1"));
+                Host {
+                    namespace,
+                    address: address.into(),
+                    outer: outer.into(),
+                }
+            })
+            .collect();
+        nat::set(nat.into(), &router, outer);
+        hosts
     }
 
     fn namespace(&mut self, name: &str) -> String {

@@ -14,7 +14,7 @@ use tokio_util::task::AbortOnDropHandle;
 
 use crate::coordinator::bind_udp;
 use crate::punch::Link;
-use crate::reflect::{Question, ask};
+use crate::reflect::{Pace, Question, ask};
 use crate::wire::{Answerer, DATAGRAM_BYTES, FRAME_BYTES};
 
 const ASK_EVERY: Duration = Duration::from_millis(200);
@@ -56,7 +56,8 @@ impl Attempt {
             .iter()
             .map(|to| Question::new(*to, Answerer::Asked))
             .collect();
-        let replies = ask(&socket, &questions, ASK_EVERY, Instant::now() + limit).await;
+        let pace = Pace::until(ASK_EVERY, Instant::now() + limit);
+        let replies = ask(&socket, &questions, pace).await;
         let observed: Vec<_> = questions
             .iter()
             .zip(replies)

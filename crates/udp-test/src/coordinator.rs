@@ -6,10 +6,12 @@
 
 use std::collections::HashMap;
 use std::net::SocketAddr;
+use std::sync::Arc;
 use std::time::Duration;
 
 use model::protocol::{Failure, Reason};
 use tokio::net::UdpSocket;
+use tokio::sync::Semaphore;
 use tokio::time::{MissedTickBehavior, interval};
 use tracing::{debug, info};
 
@@ -20,10 +22,18 @@ const GREET_EVERY: Duration = Duration::from_millis(200);
 /// One that has answered is greeted once in so many rounds: it may have restarted.
 const GREET_AGAIN: u64 = 10;
 
+/// Answers that are due later, and the longest that one may be put off.
+const LATER_AT_ONCE: usize = 1024;
+const LATEST: Duration = Duration::from_secs(600);
+/// A late answer is sent so often: one lost datagram is no expired mapping.
+const LATE_COPIES: u32 = 3;
+const LATE_EVERY: Duration = Duration::from_millis(30);
+
 struct Coordinator {
-    primary: UdpSocket,
+    primary: Arc<UdpSocket>,
     /// The next port.
-    alternate: UdpSocket,
+    alternate: Arc<UdpSocket>,
+    later: Arc<Semaphore>,
     partners: HashMap<SocketAddr, Partner>,
 }
 
@@ -83,8 +93,9 @@ impl Coordinator {
             (address, fresh)
         };
         Ok(Self {
-            primary: bind_udp(bind).await?,
-            alternate: bind_udp(next).await?,
+            primary: bind_udp(bind).await?.into(),
+            alternate: bind_udp(next).await?.into(),
+            later: Arc::new(Semaphore::new(LATER_AT_ONCE)),
             partners: partners.into_iter().map(partner).collect(),
         })
     }
@@ -166,6 +177,13 @@ impl Coordinator {
                     send(asked, &sent, client).await;
                 }
             }
+            Answerer::Later(milliseconds) => {
+                let promised = Message::AnswerPromised { nonce }.encode();
+                let length = promised.len() + reflected.len() * LATE_COPIES as usize;
+                if length <= room && self.answer_later(port, &reflected, client, milliseconds) {
+                    send(asked, &promised, client).await;
+                }
+            }
             Answerer::Partner(partner) => {
                 let Some(known) = self.partners.get(&partner) else {
                     let no = Message::NoSuchPartner { nonce }.encode();
@@ -184,6 +202,31 @@ impl Coordinator {
                 }
             }
         }
+    }
+
+    /// False where too many wait already.
+    fn answer_later(
+        &self,
+        port: Port,
+        answer: &[u8],
+        client: SocketAddr,
+        milliseconds: u32,
+    ) -> bool {
+        let Ok(place) = Arc::clone(&self.later).try_acquire_owned() else {
+            return false;
+        };
+        let socket = Arc::clone(self.socket(port));
+        let answer = answer.to_vec();
+        let delay = Duration::from_millis(milliseconds.into()).min(LATEST);
+        tokio::spawn(async move {
+            tokio::time::sleep(delay).await;
+            for _ in 0..LATE_COPIES {
+                send(&socket, &answer, client).await;
+                tokio::time::sleep(LATE_EVERY).await;
+            }
+            drop(place);
+        });
+        true
     }
 
     /// Answers a partner's client.
@@ -211,14 +254,14 @@ impl Coordinator {
         send(&self.primary, &done.encode(), partner).await;
     }
 
-    fn socket(&self, port: Port) -> &UdpSocket {
+    fn socket(&self, port: Port) -> &Arc<UdpSocket> {
         match port {
             Port::Primary => &self.primary,
             Port::Alternate => &self.alternate,
         }
     }
 
-    fn other_socket(&self, port: Port) -> &UdpSocket {
+    fn other_socket(&self, port: Port) -> &Arc<UdpSocket> {
         match port {
             Port::Primary => &self.alternate,
             Port::Alternate => &self.primary,

@@ -6,6 +6,7 @@ mod coordinator;
 mod probe;
 mod punch;
 mod reflect;
+mod stun;
 mod tester;
 mod wire;
 

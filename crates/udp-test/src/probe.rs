@@ -8,17 +8,26 @@ use std::net::SocketAddr;
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
-use model::nat::{FilteringProbe, MappingProbe, Observations};
+use futures::future::join_all;
+use model::nat::{FilteringProbe, MappingProbe, Observations, Silence};
 use model::protocol::{Failure, PortRange, Probe, Reason, Reflector};
 use tokio::net::UdpSocket;
 use tokio::time::{Instant, timeout_at};
 
 use crate::coordinator::bind_udp;
-use crate::reflect::{Question, Reply, ask};
+use crate::reflect::{Pace, Question, Reply, ask};
 use crate::wire::{Answerer, Message, Nonce};
 
 /// A request is repeated this many times within the patience.
 const REPEATS: u32 = 5;
+/// One that asks others to send is confirmed so often before silence is believed:
+/// where one datagram in a hundred is lost, one silence in a million is a lie.
+const CONFIRMATIONS: u32 = 3;
+const FILTER_EVERY: Duration = Duration::from_millis(50);
+/// How long after that a datagram may still be under way, at least.
+const LEAST_GRACE: Duration = Duration::from_millis(100);
+/// It turns round at the NAT: the way is short.
+const HAIRPIN_EVERY: Duration = Duration::from_millis(60);
 /// A port that was probed with has mappings and permissions of its own for a while.
 const COOL_OFF: Duration = Duration::from_secs(200);
 
@@ -30,9 +39,9 @@ pub struct Prober {
 
 /// The times of one measurement.
 #[derive(Clone, Copy)]
-struct Patience {
+pub struct Patience {
     whole: Duration,
-    every: Duration,
+    pub every: Duration,
 }
 
 impl Patience {
@@ -44,8 +53,12 @@ impl Patience {
         }
     }
 
-    fn over(self) -> Instant {
+    pub fn over(self) -> Instant {
         Instant::now() + self.whole
+    }
+
+    fn until_answered(self) -> Pace {
+        Pace::until(self.every, self.over())
     }
 }
 
@@ -54,32 +67,41 @@ impl Prober {
     /// [`Reason::Infrastructure`] where no port is free or the reflectors do
     /// not work together; a NAT that lets nothing through is no error.
     pub async fn measure(&self, call: &Probe) -> Result<Observations, Failure> {
-        let first = *call.reflectors.first().ok_or_else(|| {
-            Failure::new(Reason::BadRequest, "a probe needs at least one reflector")
-        })?;
-        let second = call
-            .reflectors
-            .iter()
-            .find(|r| r.primary.ip() != first.primary.ip())
-            .copied();
         let patience = Patience::new(call);
-        let (mapping, filtering) = tokio::join!(
-            async {
-                let socket = self.socket(call).await?;
-                let mapping = mapping(&socket, first, second, patience).await?;
-                let hairpin = self.hairpin(call, &socket, &mapping, patience).await?;
-                Ok::<_, Failure>((mapping, hairpin))
-            },
-            async {
-                let socket = self.socket(call).await?;
-                filtering(&socket, first, second, patience).await
-            }
+        let sockets = [self.socket(call).await?, self.socket(call).await?];
+        if let Some(server) = call.stun {
+            let [one, two] = &sockets;
+            let (mapping, filtering) = crate::stun::measure(server, [one, two], patience).await?;
+            let hairpin = self.hairpin(call, one, &mapping).await?;
+            return Ok(Observations {
+                mapping,
+                filtering,
+                hairpin,
+                silences: Vec::new(),
+            });
+        }
+        let (first, second) = reflectors(call)?;
+        let began = Instant::now();
+        let [for_mapping, for_filtering] = &sockets;
+        let (mapping, contact) = tokio::join!(
+            mapping(for_mapping, first, second, patience),
+            contact(for_filtering, first, second, patience)
         );
-        let ((mapping, hairpin), filtering) = (mapping?, filtering?);
+        let (mapping, contact) = (mapping?, contact?);
+        // What the slowest of three answers took, a datagram that is under way takes too.
+        let grace = (began.elapsed() * 3 / 2)
+            .max(LEAST_GRACE)
+            .min(patience.whole);
+        let (filtering, hairpin, silences) = tokio::join!(
+            filtering(for_filtering, contact, first, second, patience, grace),
+            self.hairpin(call, for_mapping, &mapping),
+            self.silences(call, first, patience, grace),
+        );
         Ok(Observations {
             mapping,
-            filtering,
-            hairpin,
+            filtering: filtering?,
+            hairpin: hairpin?,
+            silences: silences?,
         })
     }
 
@@ -90,7 +112,6 @@ impl Prober {
         call: &Probe,
         socket: &UdpSocket,
         mapping: &MappingProbe,
-        patience: Patience,
     ) -> Result<Option<bool>, Failure> {
         let mapped = mapping.seen_by.first().and_then(|(_, at)| *at);
         let Some(mapped) = mapped.filter(|at| at.ip() != mapping.local.ip()) else {
@@ -98,13 +119,12 @@ impl Prober {
         };
         let other = self.socket(call).await?;
         let nonce = Nonce::random();
-        let over = patience.over();
         let mut buffer = [0; 2048];
-        while Instant::now() < over {
+        for _ in 0..REPEATS {
             let _ = other
                 .send_to(&Message::Hairpin { nonce }.encode(), mapped)
                 .await;
-            let round = (Instant::now() + patience.every).min(over);
+            let round = Instant::now() + HAIRPIN_EVERY;
             while let Ok(received) = timeout_at(round, socket.recv_from(&mut buffer)).await {
                 let message = received
                     .ok()
@@ -115,6 +135,24 @@ impl Prober {
             }
         }
         Ok(Some(false))
+    }
+
+    /// Every silence on a port of its own, all at once.
+    async fn silences(
+        &self,
+        call: &Probe,
+        first: Reflector,
+        patience: Patience,
+        grace: Duration,
+    ) -> Result<Vec<Silence>, Failure> {
+        let mut sockets = Vec::new();
+        for milliseconds in &call.silences_ms {
+            sockets.push((self.socket(call).await?, *milliseconds));
+        }
+        let kept = sockets
+            .iter()
+            .map(|(socket, milliseconds)| silence(socket, *milliseconds, first, patience, grace));
+        join_all(kept).await.into_iter().collect()
     }
 
     /// A socket on a port of the range that has rested.
@@ -172,7 +210,7 @@ async fn mapping(
     let questions: Vec<_> = destinations
         .map(|to| Question::new(to, Answerer::Asked))
         .collect();
-    let replies = ask(socket, &questions, patience.every, patience.over()).await;
+    let replies = ask(socket, &questions, patience.until_answered()).await;
     Ok(MappingProbe {
         local: local(socket)?,
         seen_by: questions
@@ -183,39 +221,112 @@ async fn mapping(
     })
 }
 
-/// Contacts A's primary port alone, then has others send to the mapping.
-async fn filtering(
+/// Contacts A's primary port alone.
+async fn contact(
     socket: &UdpSocket,
     first: Reflector,
     second: Option<Reflector>,
     patience: Patience,
 ) -> Result<FilteringProbe, Failure> {
     let contact = [Question::new(first.primary, Answerer::Asked)];
-    let mapped = ask(socket, &contact, patience.every, patience.over()).await[0].seen;
-    let mut probe = FilteringProbe {
+    let mapped = ask(socket, &contact, patience.until_answered()).await[0].seen;
+    Ok(FilteringProbe {
         local: local(socket)?,
         mapped,
         from_contacted: mapped.is_some(),
         from_other_port: false,
         from_other_address: second.map(|_| false),
-    };
-    if mapped.is_none() {
+        seen_after_inbound: None,
+    })
+}
+
+/// Has others send to the mapping, and sends to one of them at last.
+async fn filtering(
+    socket: &UdpSocket,
+    mut probe: FilteringProbe,
+    first: Reflector,
+    second: Option<Reflector>,
+    patience: Patience,
+    grace: Duration,
+) -> Result<FilteringProbe, Failure> {
+    if probe.mapped.is_none() {
         return Ok(probe);
     }
     let mut questions = vec![Question::new(first.primary, Answerer::OtherPort)];
     questions.extend(second.map(|b| Question::new(first.primary, Answerer::Partner(b.primary))));
-    let replies = ask(socket, &questions, patience.every, patience.over()).await;
+    let pace = Pace {
+        every: FILTER_EVERY.min(patience.every),
+        until: patience.over(),
+        enough: CONFIRMATIONS,
+        grace,
+    };
+    let replies = ask(socket, &questions, pace).await;
     for (question, reply) in questions.iter().zip(&replies) {
         believe(question, reply)?;
     }
     probe.from_other_port = replies[0].seen.is_some();
     probe.from_other_address = replies.get(1).map(|r| r.seen.is_some());
+    if let Some(second) = second.filter(|_| probe.from_other_address == Some(false)) {
+        let again = [Question::new(second.primary, Answerer::Asked)];
+        probe.seen_after_inbound = ask(socket, &again, patience.until_answered()).await[0].seen;
+    }
     Ok(probe)
+}
+
+/// Whether an answer comes through after so much silence.
+async fn silence(
+    socket: &UdpSocket,
+    milliseconds: u64,
+    first: Reflector,
+    patience: Patience,
+    grace: Duration,
+) -> Result<Silence, Failure> {
+    let failed = |what: &str| {
+        Err(Failure::new(
+            Reason::Infrastructure,
+            format!("reflector {} {what}", first.primary),
+        ))
+    };
+    let contact = [Question::new(first.primary, Answerer::Asked)];
+    if ask(socket, &contact, patience.until_answered()).await[0]
+        .seen
+        .is_none()
+    {
+        return failed("did not answer before a silence");
+    }
+    let delay = u32::try_from(milliseconds).unwrap_or(u32::MAX);
+    let late = [Question::new(first.primary, Answerer::Later(delay))];
+    let pace = Pace {
+        enough: 1,
+        grace: Duration::from_millis(milliseconds) + grace,
+        ..patience.until_answered()
+    };
+    let reply = ask(socket, &late, pace).await[0];
+    if reply.sent == 0 && reply.seen.is_none() {
+        return failed("did not promise to answer after a silence");
+    }
+    Ok(Silence {
+        milliseconds,
+        came_through: reply.seen.is_some(),
+    })
+}
+
+/// The first two of different addresses.
+fn reflectors(call: &Probe) -> Result<(Reflector, Option<Reflector>), Failure> {
+    let first = *call
+        .reflectors
+        .first()
+        .ok_or_else(|| Failure::new(Reason::BadRequest, "a probe needs at least one reflector"))?;
+    let second = call
+        .reflectors
+        .iter()
+        .find(|r| r.primary.ip() != first.primary.ip());
+    Ok((first, second.copied()))
 }
 
 /// Silence means "filtered" only where somebody is known to have sent.
 fn believe(question: &Question, reply: &Reply) -> Result<(), Failure> {
-    if reply.seen.is_some() || reply.sent {
+    if reply.seen.is_some() || reply.sent > 0 {
         return Ok(());
     }
     let what = if reply.refused {

@@ -21,8 +21,8 @@ pub struct Question {
 pub struct Reply {
     /// The outer address that the answerer saw.
     pub seen: Option<SocketAddr>,
-    /// The coordinator says that another answerer has sent.
-    pub sent: bool,
+    /// How often the coordinator said that another answerer has sent, or will send.
+    pub sent: u32,
     /// The coordinator does not work with that partner.
     pub refused: bool,
 }
@@ -44,7 +44,10 @@ impl Question {
                 reply.seen = Some(*address);
             }
             Message::AnswerSent { nonce } if *nonce == self.nonce && from == self.to => {
-                reply.sent = true;
+                reply.sent += 1;
+            }
+            Message::AnswerPromised { nonce } if *nonce == self.nonce && from == self.to => {
+                reply.sent += 1;
             }
             Message::NoSuchPartner { nonce } if *nonce == self.nonce && from == self.to => {
                 reply.refused = true;
@@ -55,27 +58,47 @@ impl Question {
 
     fn may_answer(&self, from: SocketAddr) -> bool {
         match self.answerer {
-            Answerer::Asked => from == self.to,
+            Answerer::Asked | Answerer::Later(_) => from == self.to,
             Answerer::OtherPort => from.ip() == self.to.ip() && from.port() != self.to.port(),
             Answerer::Partner(partner) => from == partner,
         }
     }
 }
 
-/// Repeats every question until it is answered or the time is over; the
-/// replies are in the order of the questions.
-pub async fn ask(
-    socket: &UdpSocket,
-    questions: &[Question],
-    every: Duration,
-    until: Instant,
-) -> Vec<Reply> {
+/// How long to go on asking.
+#[derive(Debug, Clone, Copy)]
+pub struct Pace {
+    pub every: Duration,
+    pub until: Instant,
+    /// So many confirmations that somebody has sent make silence believable.
+    pub enough: u32,
+    /// How long after them a datagram may still be under way.
+    pub grace: Duration,
+}
+
+impl Pace {
+    /// Until all is answered, or the time is over.
+    pub fn until(every: Duration, until: Instant) -> Self {
+        Self {
+            every,
+            until,
+            enough: u32::MAX,
+            grace: Duration::ZERO,
+        }
+    }
+
+    fn is_settled(self, reply: &Reply) -> bool {
+        reply.seen.is_some() || reply.sent >= self.enough
+    }
+}
+
+/// Repeats every question until it is answered, silence is believable or the time
+/// is over; the replies are in the order of the questions.
+pub async fn ask(socket: &UdpSocket, questions: &[Question], pace: Pace) -> Vec<Reply> {
     let mut replies = vec![Reply::default(); questions.len()];
-    let mut buffer = [0; 2048];
-    let open = |replies: &[Reply]| replies.iter().any(|r| r.seen.is_none());
-    while open(&replies) && Instant::now() < until {
+    while replies.iter().any(|r| !pace.is_settled(r)) && Instant::now() < pace.until {
         for (question, reply) in questions.iter().zip(&replies) {
-            if reply.seen.is_none() {
+            if !pace.is_settled(reply) {
                 let request = Message::Reflect {
                     nonce: question.nonce,
                     answerer: question.answerer,
@@ -84,23 +107,39 @@ pub async fn ask(
                 let _ = socket.send_to(&request.encode_padded(), question.to).await;
             }
         }
-        let round = (Instant::now() + every).min(until);
-        while open(&replies) {
-            let Ok(received) = timeout_at(round, socket.recv_from(&mut buffer)).await else {
-                break;
-            };
-            // An ICMP error for one destination says nothing of the others.
-            let Ok((length, from)) = received else {
-                sleep_until((Instant::now() + Duration::from_millis(1)).min(round)).await;
-                continue;
-            };
-            let Some(message) = Message::decode(&buffer[..length]) else {
-                continue;
-            };
-            for (question, reply) in questions.iter().zip(&mut replies) {
-                question.take(&message, from, reply);
-            }
+        let round = (Instant::now() + pace.every).min(pace.until);
+        let settled = |replies: &[Reply]| replies.iter().all(|r| pace.is_settled(r));
+        listen(socket, questions, &mut replies, round, settled).await;
+    }
+    let answered = |replies: &[Reply]| replies.iter().all(|r| r.seen.is_some());
+    let end = Instant::now() + pace.grace;
+    listen(socket, questions, &mut replies, end, answered).await;
+    replies
+}
+
+/// Takes what comes, until that is enough or the time is over.
+async fn listen(
+    socket: &UdpSocket,
+    questions: &[Question],
+    replies: &mut [Reply],
+    until: Instant,
+    is_enough: impl Fn(&[Reply]) -> bool,
+) {
+    let mut buffer = [0; 2048];
+    while !is_enough(replies) {
+        let Ok(received) = timeout_at(until, socket.recv_from(&mut buffer)).await else {
+            return;
+        };
+        // An ICMP error for one destination says nothing of the others.
+        let Ok((length, from)) = received else {
+            sleep_until((Instant::now() + Duration::from_millis(1)).min(until)).await;
+            continue;
+        };
+        let Some(message) = Message::decode(&buffer[..length]) else {
+            continue;
+        };
+        for (question, reply) in questions.iter().zip(replies.iter_mut()) {
+            question.take(&message, from, reply);
         }
     }
-    replies
 }

@@ -71,6 +71,8 @@ pub enum Answerer {
     OtherPort,
     /// The coordinator at this address.
     Partner(SocketAddr),
+    /// The port that was asked, after so many milliseconds.
+    Later(u32),
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -88,6 +90,10 @@ pub enum Message {
     },
     /// Asked coordinator → client: another answerer has sent its answer.
     AnswerSent {
+        nonce: Nonce,
+    },
+    /// Asked coordinator → client: the answer will come when it is due.
+    AnswerPromised {
         nonce: Nonce,
     },
     /// Asked coordinator → client: it does not work with that partner.

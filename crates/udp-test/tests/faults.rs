@@ -218,6 +218,8 @@ fn a_reflector_that_only_reflects_proves_no_filter() {
             reflector("198.18.0.200:9100".parse().unwrap()),
         ],
         patience_ms: 300,
+        silences_ms: Vec::new(),
+        stun: None,
     });
     let failure = tester.call::<model::nat::Observations>(probe).unwrap_err();
     assert_eq!(failure.reason, Reason::Infrastructure);

@@ -8,6 +8,7 @@ mod deploy;
 mod ground;
 mod lab;
 mod matrix;
+mod nat;
 mod registry;
 
 use std::process::ExitCode;
@@ -32,6 +33,8 @@ enum BenchCommand {
     Capture,
     /// The registry on one core, with 2,000 peers and 50 dashboards
     Registry,
+    /// NAT boxes: certifying them, and sending through them
+    Nat,
 }
 
 pub fn run(args: &BenchArgs) -> miette::Result<ExitCode> {
@@ -41,6 +44,7 @@ pub fn run(args: &BenchArgs) -> miette::Result<ExitCode> {
         BenchCommand::Matrix => matrix::run()?,
         BenchCommand::Capture => capture::run()?,
         BenchCommand::Registry => registry::run()?,
+        BenchCommand::Nat => nat::run()?,
     }
     Ok(ExitCode::SUCCESS)
 }

@@ -21,9 +21,9 @@ pub const CLASSIC: [Behaviour; 4] = [
     Behaviour::SYMMETRIC,
 ];
 
-pub fn nat_box(behaviour: Behaviour) -> NatBox {
+pub fn nat_box(spec: impl Into<NatSpec>) -> NatBox {
     NatBox {
-        spec: NatSpec { behaviour },
+        spec: spec.into(),
         ports: PortRange {
             first: 12000,
             last: 31999,
@@ -110,6 +110,8 @@ pub async fn measure_from(host: &Host, name: &str, ports: PortRange) -> Certific
         ports,
         reflectors: reflectors().await,
         patience_ms: 400,
+        silences_ms: Vec::new(),
+        stun: None,
     };
     let label = format!("{name}-{}", std::process::id());
     let forwarded = host.forward_socket(&socket(name), &label).await.unwrap();

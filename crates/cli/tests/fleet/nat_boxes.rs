@@ -154,27 +154,6 @@ async fn two_services_share_one_box() {
 }
 
 #[tokio::test]
-async fn a_behaviour_that_no_box_makes_is_refused_by_name() {
-    let (host, _alone) = alone("nat-1").await;
-    let error = host
-        .apply_nat(&nat_box("ADM/EIF".parse().unwrap()))
-        .await
-        .unwrap_err();
-    assert!(
-        error.to_string().contains("no NAT box makes ADM/EIF yet"),
-        "{error}"
-    );
-    assert_eq!(
-        sh(
-            &host,
-            "ls /var/lib/vps-test 2>/dev/null; ls /run/netns 2>/dev/null; true"
-        )
-        .await,
-        ""
-    );
-}
-
-#[tokio::test]
 async fn a_restarted_box_takes_its_services_with_it() {
     let (host, _alone) = alone("nat-1").await;
     host.apply_nat(&nat_box(Behaviour::SYMMETRIC))

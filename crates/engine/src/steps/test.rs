@@ -6,25 +6,18 @@ use futures::future::join_all;
 use model::attempt::{Attempt, Cell, Matrix};
 use model::event::{Event, NatMeasured, Plan};
 use model::judge;
-use model::nat::{NatSpec, Observations, classify};
-use model::protocol::{Call, Probe, Reflector};
+use model::nat::{NatSpec, classify};
 use model::suite::SuiteName;
 
 use super::{Stage, StepError};
 use crate::attempt::Terms;
 use crate::capture::Captures;
-use crate::deployment::PROBE_PORTS;
 use crate::live::Testers;
+use crate::nat;
 use crate::recorder::{RecordError, Recorder};
 use crate::settings::Settings;
 use crate::suite::{self, context::Context};
 use crate::tester::Tester;
-
-/// How long a prober waits for a datagram before it counts as filtered.
-const PATIENCE: Duration = Duration::from_millis(1500);
-
-/// All of a certificate's probes, one after the other.
-const PROBING: Duration = Duration::from_secs(30);
 
 /// Plain UDP gives up earlier than a stack: it has one handshake and no relay.
 const REFERENCE_RUNG: Duration = Duration::from_secs(5);
@@ -134,33 +127,26 @@ impl<'a> Test<'a> {
     }
 
     async fn measure(&self, tester: &Tester, label: NatSpec) -> Result<NatMeasured, StepError> {
-        let reflectors = self
-            .context
-            .testers
-            .reference_coordinators
-            .iter()
-            .map(|primary| Reflector {
-                primary: *primary,
-                alternate: std::net::SocketAddr::new(primary.ip(), primary.port() + 1),
-            });
-        let probe = Probe {
-            address: tester.address(),
-            ports: PROBE_PORTS,
-            reflectors: reflectors.collect(),
-            patience_ms: u64::try_from(PATIENCE.as_millis()).unwrap_or(u64::MAX),
-        };
         let agent = tester
             .agent()
             .await
             .map_err(|e| StepError::infrastructure(&e))?;
-        let seen: Observations = agent
-            .call(Call::Probe(probe), PROBING)
+        let probe = nat::probe(
+            tester.address(),
+            &self.context.testers.reference_coordinators,
+            nat::silences(
+                label
+                    .shortest_timeout()
+                    .filter(|s| *s <= nat::SHORT_TIMEOUT),
+            ),
+        );
+        let seen = nat::measure(&agent, probe)
             .await
             .map_err(|e| StepError::infrastructure(&e))?;
         let certificate = classify(&seen);
         Ok(NatMeasured {
             node: tester.host.name().clone(),
-            labelled: label.behaviour,
+            labelled: label.effective(),
             mismatch: certificate.check(label).err(),
             certificate,
         })

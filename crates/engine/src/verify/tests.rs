@@ -75,6 +75,8 @@ fn plan() -> Plan {
         tested: true,
         nat: None,
         expected_success: None,
+        udp: model::nat::Udp::default(),
+        inbound: model::nat::Inbound::default(),
         place: None,
     };
     Plan {

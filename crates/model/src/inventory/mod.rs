@@ -5,7 +5,7 @@
 
 mod read;
 
-pub use read::read;
+pub use read::{read, read_nat};
 
 use std::collections::BTreeMap;
 use std::fmt;

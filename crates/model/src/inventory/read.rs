@@ -1,5 +1,6 @@
 //! An inventory file, read and checked.
 
+mod nat;
 mod node;
 
 use std::collections::{BTreeMap, HashMap};
@@ -8,6 +9,7 @@ use serde::Deserialize;
 use serde_saphyr::Spanned;
 
 use super::{Fleet, LinkOverride, NodeName, Place, Wan};
+use crate::nat::NatSpec;
 use crate::problem::{Problem, Problems, Source, did_you_mean, none_or};
 
 /// More hosts than one machine or one person can look after.
@@ -32,6 +34,35 @@ pub fn read(file: &str, text: &str) -> Result<Fleet, Problems> {
     let fleet = reader.fleet(raw);
     none_or(reader.problems)?;
     Ok(fleet)
+}
+
+/// Reads a NAT on its own: `symmetric`, `ADM/EIF`, or what an inventory's `nat`
+/// holds, as in `{ type: symmetric, hairpin: true }`.
+///
+/// # Errors
+/// As [`read`].
+pub fn read_nat(text: &str) -> Result<NatSpec, Problems> {
+    let word = text.trim();
+    let whole = match (word.starts_with('{'), word.contains('/')) {
+        (true, _) => word.to_owned(),
+        (false, true) => format!("{{ behaviour: {word} }}"),
+        (false, false) => format!("{{ type: {word} }}"),
+    };
+    let source = Source::new("NAT", &format!("nat: {whole}\n"));
+    let raw: RawNatAlone = source.parse()?;
+    let mut reader = Reader {
+        source: &source,
+        problems: Vec::new(),
+    };
+    let spec = reader.spec(&raw.nat);
+    none_or(reader.problems)?;
+    Ok(spec)
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct RawNatAlone {
+    nat: Spanned<RawNat>,
 }
 
 #[derive(Deserialize)]
@@ -124,11 +155,29 @@ struct RawNat {
     #[serde(rename = "type")]
     kind: Option<Spanned<String>>,
     behaviour: Option<Spanned<String>>,
+    port_preservation: Option<Spanned<bool>>,
+    port_block: Option<Spanned<u32>>,
+    hairpin: Option<Spanned<bool>>,
+    udp_timeout: Option<Spanned<String>>,
+    udp: Option<Spanned<String>>,
+    inbound: Option<Spanned<String>>,
+    cgnat: Option<Spanned<RawCgnat>>,
     emulation: Option<Spanned<String>>,
     #[serde(default)]
     emulated_by: Vec<String>,
     difficulty: Option<String>,
     expected_success: Option<Spanned<f64>>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct RawCgnat {
+    #[serde(rename = "type")]
+    kind: Option<Spanned<String>>,
+    behaviour: Option<Spanned<String>>,
+    port_block: Option<Spanned<u32>>,
+    hairpin: Option<Spanned<bool>>,
+    udp_timeout: Option<Spanned<String>>,
 }
 
 struct Reader<'a> {

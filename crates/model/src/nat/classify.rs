@@ -4,7 +4,10 @@ use std::net::SocketAddr;
 
 use serde::{Deserialize, Serialize};
 
-use super::{Behaviour, Filtering, FilteringProbe, Mapping, MappingProbe, NatSpec, Observations};
+use super::{
+    Behaviour, Filtering, FilteringProbe, Inbound, Mapping, NatSpec, Observations, Silence, Udp,
+    properties,
+};
 
 /// What a NAT was measured to be. Not measured is a value of its own.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -15,6 +18,12 @@ pub struct Certificate {
     /// Whether the outer port is the inner one.
     pub port_preservation: Option<bool>,
     pub hairpin: Option<bool>,
+    /// `None` where no silence was kept.
+    #[serde(default)]
+    pub udp_timeout: Option<Lifetime>,
+    /// What becomes of a datagram that is filtered; `None` where that does not show.
+    #[serde(default)]
+    pub inbound: Option<Inbound>,
     /// One reflector only: address-dependence could not be told apart.
     pub partial: bool,
     /// The probes that show it, a sentence each, with addresses.
@@ -34,6 +43,15 @@ pub enum Front {
     UdpBlocked,
 }
 
+/// Between which silences a mapping went.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Lifetime {
+    /// The longest silence that it survived.
+    pub survived_ms: u64,
+    /// The shortest that it did not; `None`: it survived all.
+    pub gone_ms: Option<u64>,
+}
+
 /// What the probes show, and no more.
 pub fn classify(seen: &Observations) -> Certificate {
     let answers: Vec<_> = seen
@@ -44,6 +62,7 @@ pub fn classify(seen: &Observations) -> Certificate {
         .collect();
     let local = seen.mapping.local;
     let translated = answers.iter().any(|(_, at)| at.ip() != local.ip());
+    let mapping = mapping(&answers);
     let filtering = filtering(&seen.filtering);
     let front = match (answers.is_empty(), translated, filtering) {
         (true, _, _) => Front::UdpBlocked,
@@ -51,17 +70,22 @@ pub fn classify(seen: &Observations) -> Certificate {
         (_, false, None | Some(Filtering::Eif)) => Front::Nothing,
         (_, false, Some(_)) => Front::Firewall,
     };
-    Certificate {
+    let mut certificate = Certificate {
         front,
-        mapping: mapping(&answers),
+        mapping,
         filtering,
         port_preservation: answers
             .first()
             .map(|_| answers.iter().all(|(_, at)| at.port() == local.port())),
         hairpin: seen.hairpin,
+        udp_timeout: lifetime(&seen.silences),
+        inbound: inbound(mapping, &seen.filtering),
         partial: seen.mapping.seen_by.len() < 3 || seen.filtering.from_other_address.is_none(),
-        evidence: evidence(&seen.mapping, &seen.filtering),
-    }
+        evidence: Vec::new(),
+    };
+    let shown = properties(seen, &certificate);
+    certificate.evidence = shown.into_iter().flat_map(|p| p.shown_by).collect();
+    certificate
 }
 
 /// Answers come in the order A, A', B.
@@ -90,27 +114,48 @@ fn filtering(probe: &FilteringProbe) -> Option<Filtering> {
     }
 }
 
-fn evidence(mapping: &MappingProbe, filtering: &FilteringProbe) -> Vec<String> {
-    let mut sentences: Vec<String> = mapping
-        .seen_by
+/// Only where a mapping would stay as it is does it show that it did not.
+fn inbound(mapping: Option<Mapping>, probe: &FilteringProbe) -> Option<Inbound> {
+    let filtered = probe.from_other_address == Some(false);
+    let (before, after) = (probe.mapped?, probe.seen_after_inbound?);
+    (mapping == Some(Mapping::Eim) && filtered).then_some(if before == after {
+        Inbound::Dropped
+    } else {
+        Inbound::CreatesState
+    })
+}
+
+fn lifetime(silences: &[Silence]) -> Option<Lifetime> {
+    let gone = silences.iter().filter(|s| !s.came_through);
+    let gone_ms = gone.map(|s| s.milliseconds).min();
+    let survived = silences
         .iter()
-        .map(|(by, at)| match at {
-            Some(at) => format!("{by} saw {} as {at}", mapping.local),
-            None => format!("{by} did not answer {}", mapping.local),
-        })
-        .collect();
-    let Some(mapped) = filtering.mapped else {
-        return sentences;
-    };
-    let passed = |came: bool| if came { "came through" } else { "was filtered" };
-    sentences.push(format!(
-        "after {mapped} had sent to one port of one host, a datagram from its other port {}",
-        passed(filtering.from_other_port)
-    ));
-    if let Some(came) = filtering.from_other_address {
-        sentences.push(format!("and one from another host {}", passed(came)));
+        .filter(|s| s.came_through && gone_ms.is_none_or(|gone| s.milliseconds < gone));
+    (!silences.is_empty()).then(|| Lifetime {
+        survived_ms: survived.map(|s| s.milliseconds).max().unwrap_or(0),
+        gone_ms,
+    })
+}
+
+impl Lifetime {
+    /// Whether a timeout of so many seconds lies between.
+    pub fn allows(self, seconds: u16) -> bool {
+        let wanted = u64::from(seconds) * 1000;
+        self.survived_ms <= wanted && self.gone_ms.is_none_or(|gone| wanted <= gone)
     }
-    sentences
+}
+
+/// `18 to 22 s`, `over 120 s`, `under 5 s`.
+impl std::fmt::Display for Lifetime {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let seconds = |ms: u64| ms as f64 / 1000.0;
+        let survived = seconds(self.survived_ms);
+        match self.gone_ms.map(seconds) {
+            None => write!(f, "over {survived} s"),
+            Some(gone) if self.survived_ms == 0 => write!(f, "under {gone} s"),
+            Some(gone) => write!(f, "{survived} to {gone} s"),
+        }
+    }
 }
 
 impl Certificate {
@@ -133,34 +178,77 @@ impl Certificate {
         }
     }
 
-    fn contradicts(&self, wanted: Behaviour) -> bool {
-        self.mapping
-            .is_some_and(|mapping| mapping != wanted.mapping)
-            || self
-                .filtering
-                .is_some_and(|filtering| filtering != wanted.filtering)
-    }
-
     /// Whether it is what it was asked to be.
     ///
     /// # Errors
     /// A sentence with the label and the measurement.
     pub fn check(&self, label: NatSpec) -> Result<(), String> {
-        let wanted = label.behaviour;
-        let is_as_labelled = self.front == Front::Nat
+        if (label.udp == Udp::Blocked) != (self.front == Front::UdpBlocked) {
+            let wanted = match label.udp {
+                Udp::Blocked => "UDP blocked".into(),
+                Udp::Open => describe(label.effective()),
+            };
+            return Err(format!("labelled {wanted}, measured {}", self.describe()));
+        }
+        if label.udp == Udp::Blocked {
+            return Ok(());
+        }
+        if !self.behaves_as(label.effective()) {
+            let wanted = describe(label.effective());
+            return Err(format!("labelled {wanted}, measured {}", self.describe()));
+        }
+        let wrong = self.otherwise(label);
+        if wrong.is_empty() {
+            Ok(())
+        } else {
+            Err(format!("{}, but {}", self.describe(), wrong.join("; ")))
+        }
+    }
+
+    fn behaves_as(&self, wanted: Behaviour) -> bool {
+        let front = self.front == Front::Nat;
+        front
             && match self.behaviour() {
                 Some(measured) => measured == wanted,
                 // From one public address not everything can be told apart.
-                None => self.partial && !self.contradicts(wanted),
-            };
-        if is_as_labelled {
-            return Ok(());
+                None => {
+                    self.partial
+                        && self.mapping.is_none_or(|mapping| mapping == wanted.mapping)
+                        && self.filtering.is_none_or(|f| f == wanted.filtering)
+                }
+            }
+    }
+
+    /// What besides mapping and filtering is not as asked.
+    fn otherwise(&self, label: NatSpec) -> Vec<String> {
+        let mut wrong = Vec::new();
+        let mut compare = |what: &str, measured: Option<bool>, wanted: bool| {
+            let word = |is: bool| if is { "yes" } else { "no" };
+            if let Some(is) = measured.filter(|is| *is != wanted) {
+                let (wanted, is) = (word(wanted), word(is));
+                wrong.push(format!("{what} labelled {wanted}, measured {is}"));
+            }
+        };
+        compare(
+            "port preservation",
+            self.port_preservation,
+            label.keeps_ports(),
+        );
+        compare("hairpin", self.hairpin, label.hairpins());
+        let creates = |inbound| inbound == Inbound::CreatesState;
+        compare(
+            "state by inbound",
+            self.inbound.map(creates),
+            creates(label.inbound),
+        );
+        if let (Some(measured), Some(wanted)) = (self.udp_timeout, label.shortest_timeout())
+            && !measured.allows(wanted)
+        {
+            wrong.push(format!(
+                "UDP timeout labelled {wanted} s, measured {measured}"
+            ));
         }
-        Err(format!(
-            "labelled {}, measured {}",
-            describe(label.behaviour),
-            self.describe()
-        ))
+        wrong
     }
 }
 
@@ -174,6 +262,7 @@ pub fn describe(behaviour: Behaviour) -> String {
 
 #[cfg(test)]
 mod tests {
+    use super::super::MappingProbe;
     use super::*;
 
     fn at(text: &str) -> SocketAddr {
@@ -197,8 +286,10 @@ mod tests {
                 from_contacted: true,
                 from_other_port: other_port,
                 from_other_address: Some(other_address),
+                seen_after_inbound: None,
             },
             hairpin: None,
+            silences: Vec::new(),
         }
     }
 
@@ -215,23 +306,14 @@ mod tests {
         for (observations, expected) in cases {
             let certificate = classify(&observations);
             assert_eq!(certificate.behaviour(), Some(expected));
-            assert_eq!(
-                certificate.check(NatSpec {
-                    behaviour: expected
-                }),
-                Ok(())
-            );
+            assert_eq!(certificate.check(expected.into()), Ok(()));
         }
     }
 
     #[test]
     fn a_mismatch_shows_both() {
         let certificate = classify(&seen(["1.0.0.1:500"; 3], false, false));
-        let error = certificate
-            .check(NatSpec {
-                behaviour: Behaviour::FULL_CONE,
-            })
-            .unwrap_err();
+        let error = certificate.check(Behaviour::FULL_CONE.into()).unwrap_err();
         assert_eq!(
             error,
             "labelled Full Cone (EIM/EIF), measured Port Restricted (EIM/APDF)"
@@ -256,5 +338,57 @@ mod tests {
         }
         observations.filtering.from_contacted = false;
         assert_eq!(classify(&observations).front, Front::UdpBlocked);
+    }
+
+    #[test]
+    fn what_is_asked_for_besides_is_checked_besides() {
+        let label = NatSpec {
+            hairpin: true,
+            udp_timeout: Some(20),
+            ..NatSpec::from(Behaviour::PORT_RESTRICTED)
+        };
+        let mut observations = seen(["1.0.0.1:500"; 3], false, false);
+        observations.hairpin = Some(true);
+        let keep = |milliseconds, came_through| Silence {
+            milliseconds,
+            came_through,
+        };
+        observations.silences = vec![keep(18_000, true), keep(22_000, false)];
+        observations.filtering.seen_after_inbound = Some(at("1.0.0.1:501"));
+        assert_eq!(classify(&observations).check(label), Ok(()));
+
+        observations.hairpin = Some(false);
+        observations.silences = vec![keep(18_000, false), keep(22_000, false)];
+        observations.filtering.seen_after_inbound = Some(at("1.0.0.1:777"));
+        assert_eq!(
+            classify(&observations).check(label).unwrap_err(),
+            "Port Restricted (EIM/APDF), but hairpin labelled yes, measured no; \
+             state by inbound labelled no, measured yes; \
+             UDP timeout labelled 20 s, measured under 18 s"
+        );
+    }
+
+    #[test]
+    fn a_label_without_udp_wants_silence() {
+        let label = NatSpec {
+            udp: Udp::Blocked,
+            ..NatSpec::from(Behaviour::FULL_CONE)
+        };
+        let open = seen(["1.0.0.1:500"; 3], true, true);
+        assert_eq!(
+            classify(&open).check(label).unwrap_err(),
+            "labelled UDP blocked, measured Full Cone (EIM/EIF)"
+        );
+        let mut silent = open;
+        for (_, at) in &mut silent.mapping.seen_by {
+            *at = None;
+        }
+        silent.filtering.from_contacted = false;
+        assert_eq!(classify(&silent).check(label), Ok(()));
+        assert!(
+            classify(&silent)
+                .check(Behaviour::FULL_CONE.into())
+                .is_err()
+        );
     }
 }

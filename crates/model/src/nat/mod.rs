@@ -1,12 +1,18 @@
 //! NAT behaviour in the words of RFC 4787.
 
 mod classify;
+mod observations;
+mod properties;
+pub mod rules;
+mod spec;
 pub mod theory;
 
-pub use classify::{Certificate, Front, classify, describe};
+pub use classify::{Certificate, Front, Lifetime, classify, describe};
+pub use observations::{FilteringProbe, MappingProbe, Observations, Silence};
+pub use properties::{Property, properties};
+pub use spec::{Cgnat, Inbound, NatSpec, Udp};
 
 use std::fmt;
-use std::net::SocketAddr;
 
 use serde::{Deserialize, Serialize};
 
@@ -99,6 +105,24 @@ impl Behaviour {
         filtering: Filtering::Apdf,
     };
 
+    /// All nine, the most permissive first.
+    pub const ALL: [Self; 9] = {
+        const fn of(mapping: Mapping, filtering: Filtering) -> Behaviour {
+            Behaviour { mapping, filtering }
+        }
+        [
+            of(Mapping::Eim, Filtering::Eif),
+            of(Mapping::Eim, Filtering::Adf),
+            of(Mapping::Eim, Filtering::Apdf),
+            of(Mapping::Adm, Filtering::Eif),
+            of(Mapping::Adm, Filtering::Adf),
+            of(Mapping::Adm, Filtering::Apdf),
+            of(Mapping::Apdm, Filtering::Eif),
+            of(Mapping::Apdm, Filtering::Adf),
+            of(Mapping::Apdm, Filtering::Apdf),
+        ]
+    };
+
     /// The older name, where there is one: "Full Cone", "Symmetric", ….
     pub fn classic_name(self) -> Option<&'static str> {
         match self {
@@ -157,41 +181,4 @@ impl std::str::FromStr for Behaviour {
 #[error("`{given}` is not MAPPING/FILTERING of RFC 4787, such as EIM/APDF")]
 pub struct NotABehaviour {
     given: String,
-}
-
-/// What a NAT box is asked to be.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-pub struct NatSpec {
-    pub behaviour: Behaviour,
-}
-
-/// What the prober saw, and nothing it concluded (see `nat::classify`).
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Observations {
-    /// One inner port, seen from several outer endpoints.
-    pub mapping: MappingProbe,
-    /// Who got through to a mapped port that had only sent to reflector A's primary.
-    pub filtering: FilteringProbe,
-    /// Whether a datagram to one's own mapped address came back; `None` if not tried.
-    pub hairpin: Option<bool>,
-}
-
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct MappingProbe {
-    pub local: SocketAddr,
-    /// The outer address that each destination saw, in the order A, A', B.
-    /// `None`: no answer. B is missing where there is one reflector only.
-    pub seen_by: Vec<(SocketAddr, Option<SocketAddr>)>,
-}
-
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct FilteringProbe {
-    pub local: SocketAddr,
-    pub mapped: Option<SocketAddr>,
-    /// From A's primary, which was sent to. False: no UDP at all.
-    pub from_contacted: bool,
-    /// From A's other port.
-    pub from_other_port: bool,
-    /// From B, which was never sent to; `None` where there is one reflector only.
-    pub from_other_address: Option<bool>,
 }

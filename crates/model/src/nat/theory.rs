@@ -12,7 +12,7 @@ use std::sync::{LazyLock, Mutex};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::{Behaviour, Filtering, Mapping};
+use super::{Behaviour, Filtering, Inbound, Mapping};
 
 /// Whether packets of two peers can find a path without a relay.
 #[derive(
@@ -66,25 +66,53 @@ impl std::fmt::Display for Category {
     }
 }
 
-/// `None` is a public end.
-pub fn category(caller: Option<Behaviour>, callee: Option<Behaviour>) -> Category {
-    match (callee, predict(caller, callee)) {
-        (None, _) => Category::Direct,
-        (Some(_), Prediction::Never) => Category::Relay,
-        (Some(_), _) => Category::NatTraversed,
+/// What stands between a peer and the internet, as far as UDP is concerned.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum End {
+    Public,
+    Nat {
+        behaviour: Behaviour,
+        inbound: Inbound,
+    },
+    /// Nothing passes, neither out nor in.
+    NoUdp,
+}
+
+/// `None` is public.
+impl From<Option<Behaviour>> for End {
+    fn from(nat: Option<Behaviour>) -> Self {
+        nat.map_or(Self::Public, |behaviour| Self::Nat {
+            behaviour,
+            inbound: Inbound::Dropped,
+        })
     }
 }
 
-/// `None` is a public end.
-pub fn predict(a: Option<Behaviour>, b: Option<Behaviour>) -> Prediction {
-    type Known = HashMap<(Option<Behaviour>, Option<Behaviour>), Prediction>;
+pub fn category(caller: impl Into<End>, callee: impl Into<End>) -> Category {
+    let (caller, callee) = (caller.into(), callee.into());
+    match (predict(caller, callee), callee) {
+        (Prediction::Never, _) => Category::Relay,
+        (_, End::Public) => Category::Direct,
+        _ => Category::NatTraversed,
+    }
+}
+
+pub fn predict(a: impl Into<End>, b: impl Into<End>) -> Prediction {
+    type Known = HashMap<(End, End), Prediction>;
     static KNOWN: LazyLock<Mutex<Known>> = LazyLock::new(Mutex::default);
+    let (a, b) = (a.into(), b.into());
     let mut known = KNOWN
         .lock()
         .unwrap_or_else(std::sync::PoisonError::into_inner);
     *known
         .entry((a.min(b), a.max(b)))
-        .or_insert_with(|| search([a, b]))
+        .or_insert_with(|| search(World::at_start([a, b])))
+}
+
+/// The same, where the first packet of `first` has arrived before `second` sends
+/// anything.
+pub fn predict_if_first(first: impl Into<End>, second: impl Into<End>) -> Prediction {
+    search(World::at_start([first.into(), second.into()]).after_first_packet())
 }
 
 /// Whose endpoint it is, and which of that host's outer ports. Port 0 is the
@@ -108,26 +136,30 @@ const COORDINATOR: Endpoint = Endpoint {
 
 /// One end: its NAT's state and what it has learnt.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
-struct End {
-    nat: Option<Behaviour>,
+struct Side {
+    end: End,
     /// Outer port by what the mapping depends on.
     mappings: Vec<(Vec<u8>, u8)>,
     /// Flows: who, and through which outer port.
     sessions: BTreeSet<(Endpoint, u8)>,
+    /// Senders whom the router itself remembers, each at a port that is taken now.
+    poisoned: BTreeSet<(Endpoint, u8)>,
     /// Addresses that this end sends to.
     targets: BTreeSet<Endpoint>,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 struct World {
-    ends: [End; 2],
+    ends: [Side; 2],
     /// Packets that are under way or may be sent again: from, to.
     under_way: BTreeSet<(Endpoint, Endpoint)>,
     delivered: BTreeSet<(Endpoint, Endpoint)>,
 }
 
-fn search(nats: [Option<Behaviour>; 2]) -> Prediction {
-    let start = World::at_start(nats);
+fn search(start: World) -> Prediction {
+    if start.ends.iter().any(|side| side.end == End::NoUdp) {
+        return Prediction::Never;
+    }
     let mut seen = HashSet::from([start.clone()]);
     let mut open = vec![start];
     let (mut found, mut stuck) = (false, false);
@@ -154,11 +186,12 @@ fn search(nats: [Option<Behaviour>; 2]) -> Prediction {
 
 impl World {
     /// Both ends have spoken to the coordinator, which told each of the other.
-    fn at_start(nats: [Option<Behaviour>; 2]) -> Self {
-        let mut ends = nats.map(|nat| End {
-            nat,
+    fn at_start(ends: [End; 2]) -> Self {
+        let mut ends = ends.map(|end| Side {
+            end,
             mappings: Vec::new(),
             sessions: BTreeSet::new(),
+            poisoned: BTreeSet::new(),
             targets: BTreeSet::new(),
         });
         let ports = [ends[0].send(COORDINATOR), ends[1].send(COORDINATOR)];
@@ -174,6 +207,20 @@ impl World {
             under_way: BTreeSet::new(),
             delivered: BTreeSet::new(),
         }
+    }
+
+    /// The first end has sent to the second, and the packet has arrived.
+    fn after_first_packet(self) -> Self {
+        let sent = self.ends[0]
+            .targets
+            .iter()
+            .fold(self.clone(), |world, target| {
+                world.after_leaving(0, *target)
+            });
+        let packets = sent.under_way.clone();
+        packets
+            .into_iter()
+            .fold(sent, |world, packet| world.after_arriving(packet))
     }
 
     /// Packets have arrived both ways between the same two endpoints.
@@ -228,15 +275,27 @@ impl World {
     }
 }
 
-impl End {
+impl Side {
     /// The outer port by which a packet to `target` leaves.
     fn send(&mut self, target: Endpoint) -> u8 {
-        let Some(nat) = self.nat else { return 0 };
+        let End::Nat { behaviour, .. } = self.end else {
+            return 0;
+        };
         if let Some((_, port)) = self.sessions.iter().find(|(remote, _)| *remote == target) {
             return *port;
         }
-        let port = self.mapping(nat.mapping, target);
+        let mut port = self.mapping(behaviour.mapping, target);
+        if self.poisoned.contains(&(target, port)) {
+            port = self.fresh_port();
+        }
         self.sessions.insert((target, port));
+        port
+    }
+
+    /// One that belongs to a single flow.
+    fn fresh_port(&mut self) -> u8 {
+        let port = u8::try_from(self.mappings.len()).unwrap_or(u8::MAX);
+        self.mappings.push((vec![u8::MAX, port], port));
         port
     }
 
@@ -260,9 +319,11 @@ impl End {
 
     /// Whether a packet from `remote` to this outer port comes through.
     fn receive(&mut self, remote: Endpoint, port: u8) -> bool {
-        let Some(nat) = self.nat else { return true };
+        let End::Nat { behaviour, inbound } = self.end else {
+            return true;
+        };
         let through_port = self.sessions.iter().filter(|(_, p)| *p == port);
-        let allowed = match nat.filtering {
+        let allowed = match behaviour.filtering {
             Filtering::Eif => true,
             Filtering::Adf => through_port.clone().any(|(r, _)| r.host == remote.host),
             Filtering::Apdf => through_port.clone().any(|(r, _)| *r == remote),
@@ -270,6 +331,9 @@ impl End {
         let affine = self.sessions.iter().any(|(r, _)| *r == remote);
         if allowed && !affine {
             self.sessions.insert((remote, port));
+        }
+        if !allowed && inbound == Inbound::CreatesState {
+            self.poisoned.insert((remote, port));
         }
         allowed
     }
@@ -279,18 +343,8 @@ impl End {
 mod tests {
     use super::*;
 
-    fn all() -> Vec<Behaviour> {
-        let mappings = [Mapping::Eim, Mapping::Adm, Mapping::Apdm];
-        let filterings = [Filtering::Eif, Filtering::Adf, Filtering::Apdf];
-        mappings
-            .iter()
-            .flat_map(|m| {
-                filterings.map(|f| Behaviour {
-                    mapping: *m,
-                    filtering: f,
-                })
-            })
-            .collect()
+    fn all() -> [Behaviour; 9] {
+        Behaviour::ALL
     }
 
     #[test]
@@ -321,7 +375,53 @@ mod tests {
     #[test]
     fn a_public_end_is_always_reached() {
         for nat in all() {
-            assert_eq!(predict(None, Some(nat)), Prediction::Always, "{nat}");
+            assert_eq!(predict(End::Public, Some(nat)), Prediction::Always, "{nat}");
+        }
+    }
+
+    #[test]
+    fn where_no_udp_passes_there_is_a_relay_or_nothing() {
+        for other in [End::Public, End::NoUdp, Some(Behaviour::FULL_CONE).into()] {
+            assert_eq!(predict(End::NoUdp, other), Prediction::Never);
+            assert_eq!(category(End::NoUdp, other), Category::Relay);
+            assert_eq!(category(other, End::NoUdp), Category::Relay);
+        }
+    }
+
+    /// A router that remembers early inbound makes luck of what should always work.
+    #[test]
+    fn inbound_that_creates_state_takes_the_certainty() {
+        let poisoned = End::Nat {
+            behaviour: Behaviour::PORT_RESTRICTED,
+            inbound: Inbound::CreatesState,
+        };
+        let plain = Some(Behaviour::PORT_RESTRICTED);
+        assert_eq!(predict(plain, plain), Prediction::Always);
+        assert_eq!(predict(poisoned, plain), Prediction::Sometimes);
+        assert_eq!(predict_if_first(plain, poisoned), Prediction::Never);
+        assert_eq!(predict_if_first(poisoned, plain), Prediction::Always);
+        assert_eq!(
+            predict(poisoned, Some(Behaviour::FULL_CONE)),
+            Prediction::Always
+        );
+    }
+
+    /// Where it depends on whose packet comes first, that decides it.
+    #[test]
+    fn in_a_given_order_sometimes_is_settled() {
+        for a in all() {
+            for b in all() {
+                let (first, second) = (
+                    predict_if_first(Some(a), Some(b)),
+                    predict_if_first(Some(b), Some(a)),
+                );
+                if predict(Some(a), Some(b)) == Prediction::Sometimes {
+                    assert_eq!(first.min(second), Prediction::Never, "{a} with {b}");
+                    assert_eq!(first.max(second), Prediction::Always, "{a} with {b}");
+                } else {
+                    assert_eq!((first, second), (second, predict(Some(a), Some(b))));
+                }
+            }
         }
     }
 

@@ -61,6 +61,8 @@ fn node(name: &str) -> PlanNode {
         tested: true,
         nat: None,
         expected_success: None,
+        udp: model::nat::Udp::default(),
+        inbound: model::nat::Inbound::default(),
     }
 }
 

@@ -140,6 +140,8 @@ fn saying(words: &str) -> Proof {
                 tested: true,
                 nat: None,
                 expected_success: None,
+                udp: model::nat::Udp::default(),
+                inbound: model::nat::Inbound::default(),
                 place: Some(Place {
                     latitude: 50.0,
                     longitude: 11.0,

@@ -7,7 +7,6 @@ use serde_saphyr::Spanned;
 
 use super::{RawDefaults, RawNat, RawNode, RawSsh, Reader};
 use crate::inventory::{Emulation, Node, NodeName, NodeNat, Port, Role, Ssh, Transport};
-use crate::nat::{Behaviour, NatSpec};
 use crate::problem::did_you_mean;
 
 impl Reader<'_> {
@@ -111,42 +110,12 @@ impl Reader<'_> {
             );
         }
         NodeNat {
-            spec: NatSpec {
-                behaviour: self.behaviour(nat),
-            },
+            spec: self.spec(nat),
             emulation: emulation.unwrap_or(Emulation::Netns),
             emulated_by: raw.emulated_by.clone(),
             difficulty: raw.difficulty.clone(),
             expected_success: raw.expected_success.as_ref().map(|p| p.value),
         }
-    }
-
-    fn behaviour(&mut self, nat: &Spanned<RawNat>) -> Behaviour {
-        const TYPES: [(&str, Behaviour); 4] = [
-            ("full-cone", Behaviour::FULL_CONE),
-            ("address-restricted", Behaviour::ADDRESS_RESTRICTED),
-            ("port-restricted", Behaviour::PORT_RESTRICTED),
-            ("symmetric", Behaviour::SYMMETRIC),
-        ];
-        let found = match (&nat.value.kind, &nat.value.behaviour) {
-            (Some(kind), None) => self.choice(kind, "NAT type", &TYPES),
-            (None, Some(behaviour)) => {
-                let parsed = behaviour.value.parse().ok();
-                if parsed.is_none() {
-                    self.wrong(behaviour, format!("`{}` is not a NAT behaviour", behaviour.value), "write MAPPING/FILTERING of RFC 4787: EIM, ADM or APDM, then EIF, ADF or APDF, such as EIM/APDF");
-                }
-                parsed
-            }
-            _ => {
-                self.wrong(
-                    nat,
-                    "a NAT needs either a `type` or a `behaviour`".into(),
-                    "write `type: port-restricted`, or `behaviour: EIM/APDF`",
-                );
-                None
-            }
-        };
-        found.unwrap_or(Behaviour::PORT_RESTRICTED)
     }
 
     fn region(&mut self, region: &Spanned<String>, places: &[String]) {

@@ -26,7 +26,7 @@ pub fn cells(nodes: &[PlanNode], suite: &Suite) -> Vec<Cell> {
         .filter(|cell| match suite.driver {
             Driver::Matrix => true,
             Driver::NatTraversal => cell.category != Category::Direct,
-            Driver::Throughput | Driver::Steps(_) => false,
+            Driver::Steps(_) => false,
         })
         .collect()
 }

@@ -63,7 +63,6 @@ pub enum Driver {
     /// Every ordered pair once, then undecided categories again.
     Matrix,
     NatTraversal,
-    Throughput,
     /// The tester: the engine calls `perform`, step by step.
     Steps(Vec<Step>),
 }

@@ -24,7 +24,6 @@ pub async fn perform(context: &Context<'_>, suite: &Suite) -> Result<(), StepErr
     }
     match &suite.driver {
         Driver::Matrix | Driver::NatTraversal => connectivity::perform(context, suite).await?,
-        Driver::Throughput => {}
         Driver::Steps(steps) => steps::perform(context, suite, steps).await?,
     }
     let (cycle, pass, suite) = key;

@@ -151,8 +151,8 @@ const EXPECTED: &[Expected] = &[
         "two",
         "unanswered",
         &[
-            "packets from one's 198.18.2.10:2",
-            "arrived at two's 198.18.3.10:2",
+            "packets from one's 198.18.2.10:",
+            "arrived at two's 198.18.3.10:",
             "it answered none",
         ],
     ),
@@ -169,13 +169,13 @@ const EXPECTED: &[Expected] = &[
         "one",
         "p1",
         "never_sent",
-        &["p1 never sent to one's address 198.18.2.10:2"],
+        &["p1 never sent to one's address 198.18.2.10:"],
     ),
     (
         "p1",
         "one",
         "never_sent",
-        &["p1 never sent to one's address 198.18.2.10:2"],
+        &["p1 never sent to one's address 198.18.2.10:"],
     ),
     (
         "two",
@@ -193,7 +193,7 @@ const EXPECTED: &[Expected] = &[
         "payload_stalled",
         &[
             "connected (direct after ",
-            "the payload stopped: of 262144 bytes",
+            "the payload stopped: of 262144 bytes each way 500 arrived at two and 500 at p1",
         ],
     ),
     (
@@ -207,9 +207,9 @@ const EXPECTED: &[Expected] = &[
         "p2",
         "wrong_address",
         &[
-            "to 10.213.77.2:2",
+            "to 10.213.77.2:",
             "p2's inner address",
-            "none to its mapped port 198.18.7.10:2",
+            "none to its mapped port 198.18.7.10:",
         ],
     ),
     (
@@ -236,23 +236,23 @@ const EXPECTED: &[Expected] = &[
         "p2",
         "filtered",
         &[
-            "packets from 198.18.2.10:2",
+            "packets from 198.18.2.10:",
             "arrived at p2's NAT (EIM/APDF)",
-            "p2 sent to 198.18.2.10:2",
+            "p2 sent to 198.18.2.10:",
         ],
     ),
     (
         "p2",
         "p1",
         "mapping_moved",
-        &["p1's mapping to p2 moved from 2", " after p2's first probe"],
+        &["p1's mapping to p2 moved from ", " after p2's first probe"],
     ),
     (
         "mute",
         "one",
         "coordinator_silent",
         &[
-            "198.18.2.10:9000, 198.18.3.10:9000 got 6 packets of mute's 198.18.5.10:2",
+            "198.18.2.10:9000, 198.18.3.10:9000 got 6 packets of mute's 198.18.5.10:",
             "sent none back",
         ],
     ),
@@ -261,7 +261,7 @@ const EXPECTED: &[Expected] = &[
         "shut",
         "udp_blocked",
         &[
-            "UDP blocked at shut: 6 answers arrived at its 198.18.4.10:2",
+            "UDP blocked at shut: 6 answers arrived at its 198.18.4.10:",
             "its tester got none",
         ],
     ),

@@ -88,11 +88,16 @@ impl Case<'_> {
         let counted = if self.traffic.is_some() {
             let (forth, back) = (self.way(caller, callee), self.way(callee, caller));
             let all = self.evidence.payload_bytes;
+            // Between the two there is nothing to count where a relay is in between.
+            let came = |way: &Way, through_relay: u64| match won.rung {
+                Rung::Relayed | Rung::Reverse => through_relay,
+                Rung::Direct | Rung::Punched => way.arrived.bytes,
+            };
             format!(
                 "of {all} bytes each way {} arrived at {} and {} at {}; the last packets left at {} and {}",
-                forth.arrived.bytes.max(self.attempt.observed.forth_bytes),
+                came(&forth, self.attempt.observed.forth_bytes),
                 callee.node,
-                back.arrived.bytes.max(self.attempt.observed.back_bytes),
+                came(&back, self.attempt.observed.back_bytes),
                 caller.node,
                 self.at(forth.left.last),
                 self.at(back.left.last)

@@ -6,31 +6,10 @@ use serde_json::Value;
 
 use crate::bed::{Bed, FLEET, Ran, built};
 
-/// Two packets in, two out: whoever sends to a port gets what the other one sends.
-const RELAY: &str = "
-import selectors, socket
-ports = selectors.DefaultSelector()
-for port in range(40000, 40200):
-    s = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
-    s.bind(('0.0.0.0', port)); s.setblocking(False)
-    ports.register(s, selectors.EVENT_READ, [])
-while True:
-    for key, _ in ports.select():
-        data, who = key.fileobj.recvfrom(65535)
-        if who not in key.data: key.data.append(who)
-        for other in key.data[-2:]:
-            if other != who: key.fileobj.sendto(data, other)
-";
-
 /// One twin for all of them: each is another executable of the same project.
 #[test]
 fn no_mutant_passes() {
     let bed = Bed::new("mutants", FLEET).up();
-    std::fs::write(bed.dir.path().join("relay.py"), RELAY).unwrap();
-    let start_relay = format!(
-        "cat > /run/relay.py <<'EOF'\n{RELAY}\nEOF\nsystemd-run --unit relay -q python3 /run/relay.py"
-    );
-    bed.on("hub", &start_relay);
 
     let honest = run(&bed, "honest");
     assert_eq!(
@@ -45,19 +24,6 @@ fn no_mutant_passes() {
         all_fail_with(&bed, "digests do not match"),
         "{}",
         hollow.stdout
-    );
-
-    let lies = run(&bed, "lies");
-    assert_eq!(lies.code, 1, "{}", lies.stdout);
-    let relayed = stack_attempts(&bed)
-        .into_iter()
-        .filter(|a| a["claimed"] == "direct" && a["observed"]["path"] == "relayed")
-        .count();
-    assert!(relayed > 0, "{}", lies.stdout);
-    let findings = bed.proof()["findings"].to_string();
-    assert!(
-        findings.contains("the stack's claim differs from the counted packets"),
-        "{findings}"
     );
 
     let stale = run(&bed, "stale");

@@ -41,12 +41,13 @@ fn an_unknown_word_is_answered_with_the_nearest_one() {
 }
 
 #[test]
-fn what_is_not_built_yet_says_so() {
+fn a_focus_that_the_project_has_no_suite_for_is_refused() {
     let bed = Bed::new("unbuilt", FLEET);
     let ran = start(&bed, ["plain-udp", "gossip", "threshold", "logs"]);
     assert_eq!(ran.code, 2);
     assert!(
-        ran.stderr.contains("`gossip` is not built yet"),
+        ran.stderr.contains("unknown focus `gossip`")
+            && ran.stderr.contains("it is one of connectivity, full-suite"),
         "{}",
         ran.stderr
     );

@@ -17,8 +17,6 @@ use serde_json::{Value, json};
 enum Mutation {
     /// None: shows that the rest is not to blame.
     Honest,
-    /// Goes through a third party, and calls it direct.
-    Lies,
     /// Exchanges nothing, and says that it did.
     Hollow,
     /// Says that it is another executable than it is.
@@ -29,14 +27,12 @@ enum Mutation {
     Stops,
 }
 
-/// Where `Lies` sends everything; a relay listens there, on a port an attempt.
-const RELAY: &str = "192.0.2.1";
-const FIRST_RELAY_PORT: u64 = 40_000;
-const EXCHANGES_BEFORE_STOP: u32 = 3;
+const EXCHANGES_BEFORE_STOP: u32 = 1;
 
 fn main() -> anyhow::Result<()> {
     let args: Vec<String> = std::env::args().collect();
-    let own = PathBuf::from(&args[0]);
+    // Not what it was called by: a unit calls a link, and the link's target has the name.
+    let own = std::env::current_exe()?;
     if args.get(1).map(String::as_str) != Some("agent") {
         return Err(Command::new(original(&own)?).args(&args[1..]).exec().into());
     }
@@ -48,7 +44,10 @@ fn main() -> anyhow::Result<()> {
     let socket = PathBuf::from(&args[at + 1]);
     let hidden = socket.with_extension("hidden");
     let mark = socket.with_extension("stopped");
-    anyhow::ensure!(!mark.exists(), "stopped for good");
+    anyhow::ensure!(
+        mutation != Mutation::Stops || !mark.exists(),
+        "stopped for good"
+    );
     let mut inner = args[1..].to_vec();
     inner[at] = hidden.display().to_string();
     let child = Arc::new(Mutex::new(
@@ -88,7 +87,6 @@ fn named(own: &Path) -> anyhow::Result<Mutation> {
         .into_owned();
     let known = [
         ("mutant-honest", Mutation::Honest),
-        ("mutant-lies", Mutation::Lies),
         ("mutant-hollow", Mutation::Hollow),
         ("mutant-stale", Mutation::Stale),
         ("mutant-drops", Mutation::Drops),
@@ -152,7 +150,7 @@ fn converse(mutant: &Arc<Mutant>, client: UnixStream, server: UnixStream) -> any
     std::thread::spawn(move || {
         let mut to_server = to_server;
         for line in requests.lines().map_while(Result::ok) {
-            let Ok(mut request) = serde_json::from_str::<Value>(&line) else {
+            let Ok(request) = serde_json::from_str::<Value>(&line) else {
                 continue;
             };
             let method = request["method"].as_str().unwrap_or_default().to_owned();
@@ -163,7 +161,6 @@ fn converse(mutant: &Arc<Mutant>, client: UnixStream, server: UnixStream) -> any
                 continue;
             }
             lock(&known).insert(id, method);
-            m.request(&mut request);
             let _ = writeln!(to_server, "{request}");
         }
         let _ = to_server.shutdown(std::net::Shutdown::Both);
@@ -199,22 +196,6 @@ impl Mutant {
         })
     }
 
-    fn request(&self, request: &mut Value) {
-        if self.mutation != Mutation::Lies {
-            return;
-        }
-        let attempt = request["params"]["attempt"].as_str().unwrap_or_default();
-        let number: u64 = attempt
-            .rsplit('-')
-            .next()
-            .and_then(|n| n.parse().ok())
-            .unwrap_or(0);
-        let target = &mut request["params"]["target"];
-        if target.is_object() {
-            target["addresses"] = json!([format!("{RELAY}:{}", FIRST_RELAY_PORT + number)]);
-        }
-    }
-
     /// Whether the answer is given at all.
     fn answer(&self, method: &str, answer: &mut Value) -> bool {
         let result = &mut answer["result"];
@@ -226,9 +207,6 @@ impl Mutant {
                     _ => self.digest.clone(),
                 });
                 return true;
-            }
-            "dial" | "finish" if self.mutation == Mutation::Lies && result.is_object() => {
-                result["claimed"] = json!("direct");
             }
             "exchange" if self.mutation == Mutation::Stops => {
                 let done = self.exchanges.fetch_add(1, Ordering::SeqCst) + 1;

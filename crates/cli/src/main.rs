@@ -14,9 +14,11 @@ mod lab_command;
 mod logs;
 mod nodes;
 mod project;
+mod resume;
 mod runs;
 mod screen;
 mod start;
+mod started;
 mod status;
 mod stop;
 #[cfg(target_os = "linux")]
@@ -45,6 +47,10 @@ struct Cli {
 enum Command {
     /// Build, deploy, test and judge a project; leave a proof
     Start(start::StartArgs),
+    /// Go on with a project's newest run, wherever it was stopped or killed
+    Resume(resume::ResumeArgs),
+    /// Go on with a run that waits in FIX: you have mended what failed
+    Fixed(resume::ResumeArgs),
     /// Show every loop: its state, what is next and when, and what came out so far
     Status(status::StatusArgs),
     /// End a run in order
@@ -73,6 +79,8 @@ enum Command {
 fn main() -> ExitCode {
     let result = match Cli::parse().command {
         Command::Start(args) => start::run(args),
+        Command::Resume(args) => resume::run(args, engine::How::AsItWas),
+        Command::Fixed(args) => resume::run(args, engine::How::Fixed),
         Command::Status(args) => status::run(args),
         Command::Stop(args) => stop::run(args),
         Command::Logs(args) => logs::run(args),

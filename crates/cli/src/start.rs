@@ -5,22 +5,22 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use clap::Args;
-use engine::{Claim, ClaimError, Ended, RunDir, Settings, Sink, StackPatch, Wish};
+use engine::{Claim, ClaimError, Ended, Notifier, RunDir, RunError, Sink, StackPatch, Wish};
 use jiff::Timestamp;
 use miette::{IntoDiagnostic, WrapErr};
 use model::config::{Config, parse_duration};
 use model::event::{Plan, StopCause};
-use model::inventory::Fleet;
 use model::stats::Verdict;
 use tokio::sync::watch;
 
 use crate::detach::{self, Detached};
 use crate::exit::{self, Infrastructure};
-use crate::ground::{Ground, Standing};
+use crate::ground::Ground;
 use crate::interview::{self, Answers, Decision, Words};
 use crate::project::Project;
 use crate::runs::Loop;
 use crate::screen;
+use crate::started::{GroundRecord, Started};
 
 #[derive(Debug, Args)]
 pub struct StartArgs {
@@ -118,6 +118,17 @@ pub fn run(args: StartArgs) -> miette::Result<ExitCode> {
         .wrap_err("cannot start threads")?;
     let stopped = listen(&runtime);
     let inventory = ground.inventory().clone();
+    let started = Started {
+        project: plan.project.clone(),
+        workspace: project.workspace()?,
+        stack: stack.as_ref().map(StackPatch::absolute),
+        ground: GroundRecord::of(&ground, args.keep)?,
+        judged_by: [Some(project.file.clone()), ground.file()]
+            .into_iter()
+            .flatten()
+            .collect(),
+        config: project.settings().clone(),
+    };
     let standing = ground.stand(args.keep, |line| {
         if !args.json {
             println!("  {line}");
@@ -127,16 +138,17 @@ pub fn run(args: StartArgs) -> miette::Result<ExitCode> {
     claim
         .runs_in(dir.path())
         .map_err(|e| Infrastructure::from_error(&e))?;
-    let settings = settings(&project, &plan.project, &inventory, &standing, stack)?;
+    started.write(&dir)?;
+    let settings = started.settings(&inventory, &standing)?;
     let ended = runtime
         .block_on(engine::run(
             &settings,
             plan,
             &dir,
-            sinks(args.json),
+            sinks(args.json, &settings.config, &dir),
             stopped,
         ))
-        .map_err(|e| Infrastructure::from_error(&e))?;
+        .map_err(of_run)?;
     show(&ended, &dir, args.json)?;
     drop(standing);
     drop(claim);
@@ -172,7 +184,7 @@ fn refuse_second(state_dir: &Path, project: Option<&str>) -> miette::Result<()> 
     }
 }
 
-fn claim(state_dir: &Path, project: &str) -> miette::Result<Claim> {
+pub fn claim(state_dir: &Path, project: &str) -> miette::Result<Claim> {
     Claim::take(state_dir, project).map_err(|error| match error {
         ClaimError::Held { holder } => runs_already(state_dir, project, holder.as_ref()),
         other @ ClaimError::Io { .. } => Infrastructure::from_error(&other),
@@ -244,48 +256,35 @@ fn plan(
     engine::plan(config, module, ground.inventory(), &wish).into_diagnostic()
 }
 
-fn settings(
-    project: &Project,
-    name: &str,
-    inventory: &Fleet,
-    standing: &Standing,
-    stack: Option<StackPatch>,
-) -> miette::Result<Settings> {
-    let config = project.settings();
-    let (module_name, module) = config
-        .module_of(name)
-        .ok_or_else(|| miette::miette!("no module tests `{name}`"))?;
-    Ok(Settings {
-        fleet: standing.fleet.clone(),
-        reach: standing.reach.clone(),
-        project: name.to_owned(),
-        module_name: module_name.to_owned(),
-        module: module.clone(),
-        workspace: project.workspace()?,
-        bootstrap: config
-            .bootstrap_nodes(inventory)
-            .into_iter()
-            .map(|(n, port)| (n.name.clone(), port))
-            .collect(),
-        registry: config
-            .registry_node(inventory)
-            .map(|(n, port)| (n.name.clone(), port)),
-        config: config.clone(),
-        stack,
-        observer: standing.observer.clone(),
-    })
+pub fn sinks(json: bool, config: &Config, dir: &RunDir) -> Vec<Box<dyn Sink>> {
+    let screen: Box<dyn Sink> = if json {
+        Box::new(screen::json::Lines)
+    } else {
+        Box::new(screen::live::Live::new())
+    };
+    let notifier = Notifier::new(&config.notify, default_hook(), dir.path().into());
+    let notifier = notifier.map(|notifier| Box::new(notifier) as Box<dyn Sink>);
+    std::iter::once(screen).chain(notifier).collect()
 }
 
-fn sinks(json: bool) -> Vec<Box<dyn Sink>> {
-    if json {
-        vec![Box::new(screen::json::Lines)]
-    } else {
-        vec![Box::new(screen::live::Live::new())]
+/// The request's own place for it.
+fn default_hook() -> Option<PathBuf> {
+    let hook = crate::project::home()?.join(".claude/hooks/notify.py");
+    hook.is_file().then_some(hook)
+}
+
+/// A word that does not fit the run is the user's; everything else is not.
+pub fn of_run(error: RunError) -> miette::Report {
+    match error {
+        RunError::Complete { .. } | RunError::NothingThere { .. } | RunError::NotParked { .. } => {
+            miette::miette!("{error}")
+        }
+        other => Infrastructure::from_error(&other),
     }
 }
 
 /// Turns true when somebody asks for an end; from here on a signal kills nothing.
-fn listen(runtime: &tokio::runtime::Runtime) -> watch::Receiver<bool> {
+pub fn listen(runtime: &tokio::runtime::Runtime) -> watch::Receiver<bool> {
     let (stop, stopped) = watch::channel(false);
     runtime.spawn(async move {
         asked_to_stop().await;
@@ -308,7 +307,7 @@ async fn asked_to_stop() {
     }
 }
 
-fn show(ended: &Ended, dir: &RunDir, json: bool) -> miette::Result<()> {
+pub fn show(ended: &Ended, dir: &RunDir, json: bool) -> miette::Result<()> {
     let document = ended.document.display().to_string();
     if json {
         let line = serde_json::json!({
@@ -330,7 +329,7 @@ fn show(ended: &Ended, dir: &RunDir, json: bool) -> miette::Result<()> {
     Ok(())
 }
 
-fn exit_code(ended: &Ended) -> ExitCode {
+pub fn exit_code(ended: &Ended) -> ExitCode {
     match (ended.stopped, ended.proof.verdict) {
         (Some(StopCause::Infrastructure), _) => ExitCode::from(exit::INFRASTRUCTURE),
         (_, Verdict::Pass) => exit::PASS,

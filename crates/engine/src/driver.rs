@@ -1,23 +1,25 @@
 //! The loop: ask the run what to do, do it, journal it.
 
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use futures::future::join_all;
-use jiff::Timestamp;
-use model::event::{Event, Plan, StopCause};
+use model::event::{Entry, Event, Plan, StopCause};
 use model::inventory::NodeName;
 use model::proof::{self, Collected, Proof};
-use model::run::{Action, Run, State};
+use model::run::{Action, IllegalEvent, Run, State};
 use tokio::sync::watch;
 
 use crate::deployment::Parts;
+use crate::fix;
+use crate::git::GitError;
 use crate::journal::{Journal, JournalError};
 use crate::live::Live;
 use crate::markdown;
 use crate::recorder::{RecordError, Recorder, Sink};
 use crate::run_dir::{RunDir, RunDirError, file_time};
 use crate::settings::Settings;
-use crate::steps::{self, Stage, StepError};
+use crate::steps::{self, RealSteps, StepError, Steps};
 
 /// How much of a unit's log goes into the run directory.
 const LOG_LINES: u32 = 20_000;
@@ -28,6 +30,20 @@ pub enum RunError {
     Record(#[from] RecordError),
     #[error(transparent)]
     Directory(#[from] RunDirError),
+    #[error("the journal `{path}` contradicts itself at entry {seq}")]
+    Replay {
+        path: PathBuf,
+        seq: u64,
+        source: IllegalEvent,
+    },
+    #[error("`{path}` holds no confirmed plan: the run ended before it began; start it again")]
+    NothingThere { path: PathBuf },
+    #[error(transparent)]
+    Git(#[from] GitError),
+    #[error("the run is in {state} and waits for no fix; `resume` goes on with it")]
+    NotParked { state: State },
+    #[error("the run `{path}` is COMPLETE and its proof is written; there is nothing to resume")]
+    Complete { path: PathBuf },
 }
 
 impl From<JournalError> for RunError {
@@ -42,7 +58,7 @@ pub struct Ended {
     pub proof: Proof,
     pub stopped: Option<StopCause>,
     /// `proof-<timestamp>.md`
-    pub document: std::path::PathBuf,
+    pub document: PathBuf,
 }
 
 /// Runs a plan to its end. `stop` turning true ends it in order: what was
@@ -56,34 +72,142 @@ pub async fn run(
     plan: Plan,
     dir: &RunDir,
     sinks: Vec<Box<dyn Sink>>,
-    mut stop: watch::Receiver<bool>,
+    stop: watch::Receiver<bool>,
 ) -> Result<Ended, RunError> {
     let recorder = Recorder::new(Journal::create(&dir.journal())?, Run::default(), sinks);
-    recorder.record(Event::Confirmed(plan.clone().into()))?;
-    let mut live = Live::default();
+    recorder.record(Event::Confirmed(plan.into()))?;
+    let mut steps = RealSteps::new(settings, dir, &recorder)?;
+    go_on(&mut steps, &recorder, dir, stop).await
+}
+
+/// What a run that is resumed is told.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum How {
+    /// Go on where you were.
+    AsItWas,
+    /// A person has mended what failed: build it.
+    Fixed,
+}
+
+fn check_parked(run: &Run) -> Result<(), RunError> {
+    match (run.state, &run.failure) {
+        (State::Fix, Some(_)) if !run.step_done => Ok(()),
+        (state, _) => Err(RunError::NotParked { state }),
+    }
+}
+
+fn fixed(settings: &Settings, recorder: &Recorder, dir: &RunDir) -> Result<(), RunError> {
+    if let Some(found) = recorder.with(|run| run.failure.clone()) {
+        let fix = fix::fixed_by_hand(settings, dir, &found)?;
+        recorder.record(Event::FixCommitted(fix))?;
+    }
+    Ok(())
+}
+
+/// Goes on with a run that was stopped or killed, at whatever event that was.
+///
+/// # Errors
+/// As [`run`]; or there is nothing to resume.
+pub async fn resume(
+    how: How,
+    settings: &Settings,
+    dir: &RunDir,
+    sinks: Vec<Box<dyn Sink>>,
+    stop: watch::Receiver<bool>,
+) -> Result<Ended, RunError> {
+    let (journal, run) = reopen(dir)?;
+    let recorder = Recorder::new(journal, run, sinks);
+    begin_again(how, &recorder, dir)?;
+    if how == How::Fixed {
+        fixed(settings, &recorder, dir)?;
+    }
+    let mut steps = RealSteps::new(settings, dir, &recorder)?;
+    go_on(&mut steps, &recorder, dir, stop).await
+}
+
+/// The journal, to go on with, and the run that it tells.
+pub(crate) fn reopen(dir: &RunDir) -> Result<(Journal, Run), RunError> {
+    let (journal, entries) = Journal::open(&dir.journal())?;
+    Ok((journal, fold(dir, &entries)?))
+}
+
+fn fold(dir: &RunDir, entries: &[Entry]) -> Result<Run, RunError> {
+    let path = dir.journal();
+    let mut run = Run::default();
+    for entry in entries {
+        run.apply(entry.at, &entry.event)
+            .map_err(|source| RunError::Replay {
+                path: path.clone(),
+                seq: entry.seq,
+                source,
+            })?;
+    }
+    if run.plan.is_none() {
+        return Err(RunError::NothingThere { path });
+    }
+    Ok(run)
+}
+
+/// # Errors
+/// The run is complete and its proof is written; or it waits for no fix.
+pub fn check_resumable(how: How, run: &Run, dir: &RunDir) -> Result<(), RunError> {
+    if run.plan.is_none() {
+        let path = dir.journal();
+        return Err(RunError::NothingThere { path });
+    }
+    if how == How::Fixed {
+        check_parked(run)?;
+    }
+    if run.state == State::Complete && dir.proof().exists() {
+        let path = dir.path().into();
+        return Err(RunError::Complete { path });
+    }
+    Ok(())
+}
+
+/// What was in flight when the run ended is journalled as interrupted. A run that
+/// is complete wants nothing but its proof.
+pub(crate) fn begin_again(how: How, recorder: &Recorder, dir: &RunDir) -> Result<(), RunError> {
+    recorder.with(|run| check_resumable(how, run, dir))?;
+    if recorder.with(|run| run.state == State::Complete) {
+        return Ok(());
+    }
+    recorder.record(Event::Resumed)?;
+    // Of the end that is none any more.
+    let _ = std::fs::remove_file(dir.proof());
+    interrupt_attempts(recorder)?;
+    Ok(())
+}
+
+/// From wherever the run is to its end, and the proof of it.
+pub(crate) async fn go_on(
+    steps: &mut dyn Steps,
+    recorder: &Recorder,
+    dir: &RunDir,
+    mut stop: watch::Receiver<bool>,
+) -> Result<Ended, RunError> {
     let asked = tokio::select! {
-        done = drive(settings, &recorder, &mut live) => { done?; false }
+        done = drive(steps, recorder) => { done?; false }
         _ = stop.wait_for(|stop| *stop) => true,
     };
     if asked {
-        interrupt(&recorder)?;
+        interrupt(recorder)?;
     }
-    finish(settings, &recorder, &plan, dir, &live).await
+    finish(steps, recorder, dir).await
 }
 
-async fn drive(
-    settings: &Settings,
-    recorder: &Recorder,
-    live: &mut Live,
-) -> Result<(), RecordError> {
+async fn drive(steps: &mut dyn Steps, recorder: &Recorder) -> Result<(), RecordError> {
     loop {
-        match recorder.with(|run| run.next(Timestamp::now())) {
+        match recorder.with(|run| run.next(recorder.now())) {
             Action::Enter(state) => recorder.record(Event::Entered { state })?,
-            Action::Perform(state) => perform(settings, recorder, live, state).await?,
+            Action::Perform(state) => perform(steps, recorder, state).await?,
             Action::BeginWait { state, until } => {
                 recorder.record(Event::WaitBegan { state, until })?
             }
-            Action::SleepUntil(until) => sleep_until(until).await,
+            Action::SleepUntil(until) => {
+                let waited = steps.wait(until, recorder).await;
+                unless_infrastructure(recorder, waited)?;
+            }
             Action::Complete => recorder.record(Event::Completed)?,
             Action::Stop(cause) => recorder.record(Event::Stopped {
                 cause,
@@ -95,66 +219,47 @@ async fn drive(
 }
 
 async fn perform(
-    settings: &Settings,
+    steps: &mut dyn Steps,
     recorder: &Recorder,
-    live: &mut Live,
     state: State,
 ) -> Result<(), RecordError> {
-    let mut stage = Stage {
-        settings,
-        recorder,
-        live,
-    };
     let done = match state {
-        State::Setup => steps::setup::perform(&mut stage).await,
-        State::BuildLocal => steps::build::perform(&mut stage).await,
-        State::Deploy => steps::deploy::perform(&mut stage).await,
-        State::Test => steps::test::perform(&mut stage).await,
-        State::Fix => return nobody_fixes(recorder),
-        _ => Ok(()),
+        State::Restart => Ok(()),
+        _ => steps.perform(state, recorder).await,
     };
     match done {
-        // A TEST ends with its judgement, a build that failed with its failure.
-        Ok(()) if state == State::Test || recorder.with(|run| run.build_failure.is_some()) => {
-            Ok(())
-        }
+        // A TEST ends with its judgement, a build that failed with its failure,
+        // and a step that found its ground gone has moved elsewhere.
+        Ok(()) if recorder.with(|run| run.state != state || run.build_failure.is_some()) => Ok(()),
+        // FIX is told of one attempt after the other, until one is committed.
+        Ok(()) if matches!(state, State::Test | State::Fix) => Ok(()),
         Ok(()) => recorder.record(Event::Finished { state }),
-        Err(StepError::Record(error)) => Err(error),
-        Err(StepError::Infrastructure(detail)) => recorder.record(Event::Stopped {
-            cause: StopCause::Infrastructure,
-            detail,
-        }),
+        failed => unless_infrastructure(recorder, failed),
     }
 }
 
-/// The fix loop is not built yet: a failure ends the run, with its reason.
-fn nobody_fixes(recorder: &Recorder) -> Result<(), RecordError> {
-    let detail = recorder.with(|run| {
-        if run.builds.is_empty() {
-            "the tester does not build".to_owned()
-        } else {
-            "the criteria are not met".to_owned()
+/// Hosts and tools that fail us end the run, which can be resumed.
+fn unless_infrastructure(
+    recorder: &Recorder,
+    done: Result<(), StepError>,
+) -> Result<(), RecordError> {
+    match done {
+        Ok(()) => Ok(()),
+        Err(StepError::Record(error)) => Err(error),
+        Err(StepError::Infrastructure(detail)) => {
+            interrupt_attempts(recorder)?;
+            recorder.record(Event::Stopped {
+                cause: StopCause::Infrastructure,
+                detail,
+            })
         }
-    });
-    recorder.record(Event::Stopped {
-        cause: StopCause::Failed,
-        detail,
-    })
-}
-
-/// In steps, as the machine's clock may jump when it wakes up.
-async fn sleep_until(until: Timestamp) {
-    let left = until.duration_since(Timestamp::now());
-    let left = std::time::Duration::try_from(left).unwrap_or_default();
-    tokio::time::sleep(left.min(std::time::Duration::from_secs(10))).await;
+    }
 }
 
 /// Somebody asked us to stop: attempts in flight are journalled as interrupted.
 fn interrupt(recorder: &Recorder) -> Result<(), RecordError> {
-    for id in recorder.with(|run| run.in_flight.keys().cloned().collect::<Vec<_>>()) {
-        recorder.record(Event::AttemptInterrupted { id })?;
-    }
-    if recorder.with(|run| run.next(Timestamp::now()) == Action::Rest) {
+    interrupt_attempts(recorder)?;
+    if recorder.with(|run| run.next(recorder.now()) == Action::Rest) {
         return Ok(());
     }
     recorder.record(Event::Stopped {
@@ -163,18 +268,27 @@ fn interrupt(recorder: &Recorder) -> Result<(), RecordError> {
     })
 }
 
+fn interrupt_attempts(recorder: &Recorder) -> Result<(), RecordError> {
+    for id in recorder.with(|run| run.in_flight.keys().cloned().collect::<Vec<_>>()) {
+        recorder.record(Event::AttemptInterrupted { id })?;
+    }
+    Ok(())
+}
+
 async fn finish(
-    settings: &Settings,
+    steps: &mut dyn Steps,
     recorder: &Recorder,
-    plan: &Plan,
     dir: &RunDir,
-    live: &Live,
 ) -> Result<Ended, RunError> {
-    let collected = collect(settings, recorder, plan, dir, live).await?;
-    let now = Timestamp::now();
+    let plan = recorder.with(|run| run.plan.clone());
+    let plan = plan.ok_or_else(|| RunError::NothingThere {
+        path: dir.journal(),
+    })?;
+    let collected = steps.collect(recorder, &plan, dir).await?;
+    let now = recorder.now();
     let (proof, stopped) = recorder.with(|run| {
         (
-            proof::build(run, plan, collected, now),
+            proof::build(run, &plan, collected, now),
             run.stopped.as_ref().map(|(cause, _)| *cause),
         )
     });
@@ -183,12 +297,16 @@ async fn finish(
         path: dir.journal(),
         source: e.into(),
     })?;
-    dir.write("proof.json", json)?;
     let name = format!("proof-{}.md", file_time(now));
     let document = dir.write(
         &name,
         markdown::render(&proof, &dir.path().display().to_string()),
     )?;
+    // Last, as a complete run without it is one whose proof is still to be written.
+    dir.write("proof.json", json)?;
+    if stopped.is_none() {
+        let _ = std::fs::remove_dir_all(dir.binaries());
+    }
     Ok(Ended {
         proof,
         stopped,
@@ -196,7 +314,7 @@ async fn finish(
     })
 }
 
-async fn collect(
+pub(crate) async fn collect(
     settings: &Settings,
     recorder: &Recorder,
     plan: &Plan,
@@ -206,7 +324,7 @@ async fn collect(
     let mut collected = Collected::default();
     let mode = proof::mode_of(plan);
     if mode.wants_logs() {
-        collected.evidence.logs = logs(recorder, dir, live).await?;
+        collected.evidence.logs = logs(recorder, dir, live, "logs").await?;
     }
     if mode.wants_metrics() {
         collected.evidence.metrics = metrics(settings, dir, live).await?;
@@ -214,12 +332,19 @@ async fn collect(
     if let Some(observer) = &settings.observer {
         collected.wan = observer.wan().await.ok().flatten();
     }
+    let commits = |run: &Run| run.fixes().filter_map(|fix| fix.commit.clone()).collect();
+    collected.evidence.fix_commits = recorder.with(commits);
     Ok(collected)
 }
 
-/// `logs/NODE.UNIT.log`, of every unit that was deployed. A host that cannot say
+/// `INTO/NODE.UNIT.log`, of every unit that was deployed. A host that cannot say
 /// any more leaves its reason in the file.
-async fn logs(recorder: &Recorder, dir: &RunDir, live: &Live) -> Result<Vec<String>, RunDirError> {
+pub(crate) async fn logs(
+    recorder: &Recorder,
+    dir: &RunDir,
+    live: &Live,
+    into: &str,
+) -> Result<Vec<String>, RunDirError> {
     let wanted: std::collections::BTreeSet<_> = recorder.with(|run| {
         run.deployed
             .iter()
@@ -235,7 +360,7 @@ async fn logs(recorder: &Recorder, dir: &RunDir, live: &Live) -> Result<Vec<Stri
                 .await
                 .unwrap_or_else(|e| format!("not collected: {e}\n"));
             (
-                format!("logs/{node}.{}.log", unit.trim_end_matches(".service")),
+                format!("{into}/{node}.{}.log", unit.trim_end_matches(".service")),
                 text,
             )
         })

@@ -7,6 +7,7 @@ use std::sync::Arc;
 use fleet::{Artifact, Host};
 use model::inventory::NodeName;
 
+use crate::lease::Leases;
 use crate::tester::Tester;
 
 #[derive(Default)]
@@ -14,9 +15,21 @@ pub struct Live {
     pub hosts: BTreeMap<NodeName, Arc<Host>>,
     pub binaries: Option<Binaries>,
     pub testers: Option<Testers>,
+    pub leases: Option<Leases>,
 }
 
 impl Live {
+    /// Sessions and testers; binaries are kept.
+    pub fn clear_hosts(&mut self) {
+        self.testers = None;
+        self.hosts.clear();
+    }
+
+    pub fn clear(&mut self) {
+        self.clear_hosts();
+        self.binaries = None;
+    }
+
     /// Whether every session still works.
     pub async fn is_reachable(&self) -> bool {
         let answers = self.hosts.values().map(|host| host.is_reachable());

@@ -44,9 +44,13 @@ pub trait Sink: Send + Sync {
     fn progress(&self, _progress: &Progress) {}
 }
 
+/// Where times come from: the machine's clock, or a test's.
+pub type Clock = Arc<dyn Fn() -> Timestamp + Send + Sync>;
+
 /// Shared by all tasks of a run.
 #[derive(Clone)]
 pub struct Recorder {
+    clock: Clock,
     inner: Arc<Mutex<Inner>>,
     sinks: Arc<Vec<Box<dyn Sink>>>,
 }
@@ -58,7 +62,12 @@ struct Inner {
 
 impl Recorder {
     pub fn new(journal: Journal, run: Run, sinks: Vec<Box<dyn Sink>>) -> Self {
+        Self::with_clock(journal, run, sinks, Arc::new(Timestamp::now))
+    }
+
+    pub fn with_clock(journal: Journal, run: Run, sinks: Vec<Box<dyn Sink>>, clock: Clock) -> Self {
         Self {
+            clock,
             inner: Arc::new(Mutex::new(Inner { run, journal })),
             sinks: Arc::new(sinks),
         }
@@ -68,13 +77,17 @@ impl Recorder {
     /// the journal does not hold.
     pub fn record(&self, event: Event) -> Result<(), RecordError> {
         let mut inner = self.lock();
-        let at = Timestamp::now();
+        let at = self.now();
         inner.run.apply(at, &event)?;
         let entry = inner.journal.append(at, event)?;
         for sink in self.sinks.iter() {
             sink.entry(&entry, &inner.run);
         }
         Ok(())
+    }
+
+    pub fn now(&self) -> Timestamp {
+        (self.clock)()
     }
 
     pub fn progress(&self, progress: &Progress) {

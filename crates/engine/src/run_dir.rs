@@ -16,6 +16,12 @@ pub struct RunDirError {
     source: io::Error,
 }
 
+impl RunDirError {
+    pub(crate) fn of(action: &'static str, path: &Path) -> impl FnOnce(io::Error) -> Self {
+        failed(action, path)
+    }
+}
+
 /// A run that cannot be read back.
 #[derive(Debug, thiserror::Error)]
 pub enum ReplayError {
@@ -122,6 +128,20 @@ impl RunDir {
         self.path.join("journal.jsonl")
     }
 
+    /// What the run was started with; `resume` reads it.
+    pub fn plan(&self) -> PathBuf {
+        self.path.join("plan.yaml")
+    }
+
+    /// What BUILD_LOCAL made, by digest, until the run is complete.
+    pub fn binaries(&self) -> PathBuf {
+        self.path.join("binaries")
+    }
+
+    pub fn proof(&self) -> PathBuf {
+        self.path.join("proof.json")
+    }
+
     pub fn logs(&self) -> PathBuf {
         self.path.join("logs")
     }
@@ -130,8 +150,25 @@ impl RunDir {
     pub fn write(&self, relative: &str, content: impl AsRef<[u8]>) -> Result<PathBuf, RunDirError> {
         let path = self.path.join(relative);
         let partial = path.with_extension("partial");
-        std::fs::write(&partial, content).map_err(failed("write", &partial))?;
-        std::fs::rename(&partial, &path).map_err(failed("write", &path))?;
+        let written =
+            std::fs::write(&partial, content).and_then(|()| std::fs::rename(&partial, &path));
+        if let Err(error) = written {
+            let _ = std::fs::remove_file(&partial);
+            return Err(failed("write", &path)(error));
+        }
+        Ok(path)
+    }
+
+    /// The same, for its owner's eyes alone.
+    pub fn write_private(
+        &self,
+        relative: &str,
+        content: impl AsRef<[u8]>,
+    ) -> Result<PathBuf, RunDirError> {
+        use std::os::unix::fs::PermissionsExt;
+        let path = self.write(relative, content)?;
+        let private = std::fs::Permissions::from_mode(0o600);
+        std::fs::set_permissions(&path, private).map_err(failed("protect", &path))?;
         Ok(path)
     }
 
@@ -154,7 +191,7 @@ fn directories(parent: &Path) -> impl Iterator<Item = PathBuf> {
 }
 
 #[cfg(unix)]
-fn symlink(target: &Path, link: &Path) -> io::Result<()> {
+pub fn symlink(target: &Path, link: &Path) -> io::Result<()> {
     std::os::unix::fs::symlink(target, link)
 }
 

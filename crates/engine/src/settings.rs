@@ -10,6 +10,7 @@ use model::inventory::{Fleet, NodeName};
 use crate::observer::Observer;
 use crate::stack::StackPatch;
 
+#[derive(Clone)]
 pub struct Settings {
     /// The hosts, at the addresses that they have now.
     pub fleet: Fleet,
@@ -24,7 +25,12 @@ pub struct Settings {
     /// Nodes that keep a coordinator, and its port.
     pub bootstrap: Vec<(NodeName, u16)>,
     pub registry: Option<(NodeName, u16)>,
+    /// In place of the workspace's own, where a fix is built in a work tree: what
+    /// is compiled already stays compiled.
+    pub cargo_target: Option<PathBuf>,
     pub stack: Option<StackPatch>,
+    /// Files that say how the run is judged: its config and its inventory.
+    pub judged_by: Vec<PathBuf>,
     pub observer: Option<Arc<dyn Observer>>,
 }
 

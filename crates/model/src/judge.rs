@@ -54,6 +54,22 @@ pub fn standing(criterion: &Criterion, attempts: &[&Attempt]) -> Standing {
     )
 }
 
+/// How many more attempts without a failure would settle a criterion; 0 for one
+/// that is settled. Infrastructure failures over their cap are outweighed by more
+/// attempts, so that a run which was interrupted can still come to a verdict.
+pub fn wanted(criterion: &Criterion, attempts: &[&Attempt]) -> u64 {
+    if let Standing::Open { clean_needed } = standing(criterion, attempts) {
+        return clean_needed;
+    }
+    let (mut all, mut infrastructure) = (0, 0);
+    for attempt in of_criterion(criterion, attempts) {
+        all += 1;
+        infrastructure += u64::from(attempt.verdict() == Counted::Infrastructure);
+    }
+    let enough = (infrastructure as f64 / INFRASTRUCTURE_CAP).ceil() as u64;
+    enough.saturating_sub(all)
+}
+
 fn of_criterion<'a>(
     criterion: &'a Criterion,
     attempts: &'a [&'a Attempt],

@@ -5,6 +5,8 @@ mod ant_quic;
 #[cfg(test)]
 mod bed;
 #[cfg(test)]
+mod fix_loop;
+#[cfg(test)]
 mod hosts;
 #[cfg(test)]
 mod loops;
@@ -12,6 +14,8 @@ mod loops;
 mod networks;
 #[cfg(test)]
 mod result;
+#[cfg(test)]
+mod resume;
 #[cfg(test)]
 mod testers;
 #[cfg(test)]

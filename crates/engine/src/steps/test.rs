@@ -13,7 +13,8 @@ use model::judge;
 use model::nat::theory::Prediction;
 use model::nat::{NatSpec, Observations, classify};
 use model::protocol::{Call, Probe, Reflector};
-use model::stats::{Criterion, Standing};
+use model::regression;
+use model::stats::{Criterion, Verdict};
 
 use super::{Stage, StepError};
 use crate::attempt::Terms;
@@ -37,12 +38,6 @@ const REFERENCE_RUNG: Duration = Duration::from_secs(5);
 const EXCHANGE: Duration = Duration::from_secs(20);
 
 pub async fn perform(stage: &mut Stage<'_>) -> Result<(), StepError> {
-    // In a wait of hours the laptop may have slept and a host may have rebooted.
-    if !stage.live.is_reachable().await {
-        stage.live.hosts.clear();
-        super::setup::perform(stage).await?;
-        super::deploy::perform(stage).await?;
-    }
     let testers = stage.live.testers.as_ref();
     let testers =
         testers.ok_or_else(|| StepError::Infrastructure("nothing was deployed".into()))?;
@@ -185,7 +180,7 @@ impl<'a> Test<'a> {
         let run = self.matrix(Matrix::Stack, &terms, &self.testers.stack);
         self.doing("every pair once");
         self.planned(Matrix::Stack, self.cells.len());
-        run.run(self.cells.clone(), |queue| {
+        run.run(self.untried(), |queue| {
             queue.retain(|cell| self.is_usable(cell))
         })
         .await?;
@@ -204,13 +199,41 @@ impl<'a> Test<'a> {
         self.record_findings()?;
         let attempts = self.attempts();
         let judgement = judge::judge(self.plan, &attempts.iter().collect::<Vec<_>>());
+        let (verdict, summary) = match self.regression() {
+            Some(fell) => (Verdict::Fail, fell),
+            None => (judgement.verdict, judgement.summary),
+        };
         self.recorder.record(Event::Judged {
             cycle: self.cycle,
             pass: self.pass,
-            verdict: judgement.verdict,
-            summary: judgement.summary,
+            verdict,
+            summary,
         })?;
         Ok(())
+    }
+
+    /// What has become worse since the pass before this one.
+    fn regression(&self) -> Option<String> {
+        let before = self.pass.checked_sub(1)?;
+        self.recorder.with(|run| {
+            regression::between(
+                self.plan,
+                &run.judged_attempts(self.cycle, before),
+                &run.judged_attempts(self.cycle, self.pass),
+            )
+        })
+    }
+
+    /// All cells, but those that were tried before this TEST was interrupted.
+    fn untried(&self) -> Vec<Cell> {
+        let attempts = self.attempts();
+        let is_tried = |cell: &Cell| {
+            attempts
+                .iter()
+                .any(|a| a.start.cell.pair == cell.pair && !a.was_interrupted())
+        };
+        let cells = self.cells.iter().filter(|cell| !is_tried(cell));
+        cells.cloned().collect()
     }
 
     /// For every undecided criterion, as many cells as would settle it if all
@@ -220,9 +243,10 @@ impl<'a> Test<'a> {
         let attempts: Vec<&Attempt> = attempts.iter().collect();
         let mut round = Vec::new();
         for criterion in &self.plan.criteria {
-            let Standing::Open { clean_needed } = judge::standing(criterion, &attempts) else {
+            let wanted = judge::wanted(criterion, &attempts);
+            if wanted == 0 {
                 continue;
-            };
+            }
             let cells: Vec<&Cell> = self
                 .cells
                 .iter()
@@ -233,9 +257,7 @@ impl<'a> Test<'a> {
                 .filter(|a| a.start.cell.category.to_string() == criterion.name)
                 .count();
             let left = (self.plan.budget as usize).saturating_sub(done);
-            let wanted = usize::try_from(clean_needed)
-                .unwrap_or(usize::MAX)
-                .min(left);
+            let wanted = usize::try_from(wanted).unwrap_or(usize::MAX).min(left);
             round.extend(cells.into_iter().cycle().skip(done).take(wanted).cloned());
         }
         interleave(round)
@@ -252,8 +274,7 @@ impl<'a> Test<'a> {
     fn keep_open(&self, queue: &mut VecDeque<Cell>) {
         let open = self.recorder.with(|run| {
             let attempts = run.judged_attempts(self.cycle, self.pass);
-            let is_open =
-                |c: &&Criterion| matches!(judge::standing(c, &attempts), Standing::Open { .. });
+            let is_open = |c: &&Criterion| judge::wanted(c, &attempts) > 0;
             let names = self
                 .plan
                 .criteria

@@ -83,8 +83,10 @@ pub fn last_test(run: &Run) -> (u32, u32) {
 fn verdict(run: &Run, judged: Verdict, summary: String) -> (Verdict, String) {
     match &run.stopped {
         None | Some((StopCause::Inconclusive, _)) => (judged, summary),
-        Some((StopCause::Failed, _)) if judged == Verdict::Fail => (Verdict::Fail, summary),
-        Some((StopCause::Failed, detail)) => (Verdict::Fail, detail.clone()),
+        Some((StopCause::Failed | StopCause::Parked, _)) if judged == Verdict::Fail => {
+            (Verdict::Fail, summary)
+        }
+        Some((StopCause::Failed | StopCause::Parked, detail)) => (Verdict::Fail, detail.clone()),
         Some((StopCause::Infrastructure | StopCause::Requested, detail)) => {
             (Verdict::Inconclusive, detail.clone())
         }

@@ -31,6 +31,9 @@ pub const ALL_PORTS: PortRange = PortRange {
 /// Of the reference's coordinators, each of which takes the next port as well.
 const REFERENCE_COORDINATOR_PORT: u16 = 3478;
 
+/// Plain UDP, by the name of its crate.
+const REFERENCE: &str = "udp-test";
+
 /// Where a node keeps what peers need to be believed by the registry.
 pub const REGISTRY_TOKEN: &str = "/var/lib/vps-test/registry/token";
 pub const REGISTRY_CA: &str = "/var/lib/vps-test/registry/cert.pem";
@@ -92,17 +95,64 @@ pub enum Which {
     Reference,
 }
 
+/// Two names, even where plain UDP is what is tested.
 pub fn tester_name(settings: &Settings, which: Which) -> String {
     match which {
         Which::Stack => settings.module_name.clone(),
-        Which::Reference => "udp-test".to_owned(),
+        Which::Reference if settings.module_name == REFERENCE => format!("{REFERENCE}-reference"),
+        Which::Reference => REFERENCE.to_owned(),
     }
 }
 
-/// Where a tester listens for the engine, on its host.
-pub fn socket(settings: &Settings, which: Which) -> String {
-    let unit = settings.unit(&tester_name(settings, which));
-    format!("/run/vps-test/{}.sock", unit.trim_end_matches(".service"))
+/// A tester among those of its kind on a node.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Place {
+    pub which: Which,
+    /// From 1.
+    pub number: u16,
+    /// How many there are.
+    pub of: u16,
+}
+
+impl Place {
+    /// One of the reference, and as many of the stack as a node has peers.
+    pub fn all(peers: u16) -> impl Iterator<Item = Self> {
+        let place = |which, number, of| Self { which, number, of };
+        let stack = (1..=peers).map(move |number| place(Which::Stack, number, peers));
+        std::iter::once(place(Which::Reference, 1, 1)).chain(stack)
+    }
+
+    /// `saorsa-test-quic-test.service`, or one of a template's:
+    /// `saorsa-test-quic-test@2.service`.
+    pub fn unit(self, settings: &Settings) -> String {
+        let name = tester_name(settings, self.which);
+        if self.of == 1 {
+            settings.unit(&name)
+        } else {
+            settings.unit(&format!("{name}@{}", self.number))
+        }
+    }
+
+    /// Where it listens for the engine, on its host.
+    pub fn socket(self, settings: &Settings) -> String {
+        let unit = self.unit(settings);
+        format!("/run/vps-test/{}.sock", unit.trim_end_matches(".service"))
+    }
+
+    /// Its own share of the ports: one box may hold several peers, and two on one
+    /// port would not both keep it outside.
+    pub fn ports(self) -> PortRange {
+        let all = match self.which {
+            Which::Stack => STACK_PORTS,
+            Which::Reference => REFERENCE_PORTS,
+        };
+        let share = (all.last - all.first + 1) / self.of;
+        let first = all.first + (self.number - 1) * share;
+        PortRange {
+            first,
+            last: first + share - 1,
+        }
+    }
 }
 
 /// The address that a node's testers bind.
@@ -114,13 +164,13 @@ pub fn bind_address(node: &Node) -> IpAddr {
     }
 }
 
-/// Everything that a node is to run.
+/// Everything that a node is to run, with so many peers: none where it is not tested.
 pub fn services(
     settings: &Settings,
     parts: &Parts,
     binaries: &Binaries,
     node: &Node,
-    tested: bool,
+    peers: u16,
 ) -> Vec<Service> {
     let mut services = Vec::new();
     if let Some((_, address)) = parts
@@ -144,21 +194,10 @@ pub fn services(
         &parts.reference_coordinators,
         node,
     ));
-    if tested {
-        services.push(tester(
-            settings,
-            parts,
-            Which::Reference,
-            &binaries.reference,
-            node,
-        ));
-        services.push(tester(
-            settings,
-            parts,
-            Which::Stack,
-            &binaries.tester,
-            node,
-        ));
+    if peers > 0 {
+        let tester = |which, artifact, of| tester(settings, parts, which, artifact, node, of);
+        services.push(tester(Which::Reference, &binaries.reference, 1));
+        services.push(tester(Which::Stack, &binaries.tester, peers));
     }
     services
 }
@@ -203,23 +242,30 @@ fn tester(
     which: Which,
     artifact: &Artifact,
     node: &Node,
+    peers: u16,
 ) -> Service {
     let name = tester_name(settings, which);
+    let unit_name = match peers {
+        1 => name.clone(),
+        _ => format!("{name}@"),
+    };
     let mut words = format!(
-        "agent --node {} --project {} --socket {}",
+        "agent --node {} --project {} --socket /run/vps-test/{}{}.sock",
         node.name,
         match which {
             Which::Stack => &settings.project,
             Which::Reference => &name,
         },
-        socket(settings, which)
+        settings.unit(&unit_name).trim_end_matches(".service"),
+        if peers == 1 { "" } else { fleet::INSTANCE },
     );
     if let Some(url) = parts.registry_url() {
         words.push_str(&format!(
             " --registry {url} --registry-ca {REGISTRY_CA} --token-file {REGISTRY_TOKEN}"
         ));
     }
-    let mut unit = unit(settings, &name, "tester of vps-test", &words);
+    let mut unit = unit(settings, &unit_name, "tester of vps-test", &words);
+    unit.instances = (peers > 1).then_some(peers);
     if !node.is_public() {
         unit.requires = vec![NatBox::UNIT.into()];
         unit.netns = Some(NatBox::NETNS.into());
@@ -238,5 +284,29 @@ fn unit(settings: &Settings, name: &str, description: &str, words: &str) -> Unit
         exec: words.split(' ').map(str::to_owned).collect(),
         requires: Vec::new(),
         netns: None,
+        instances: None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn peers_of_a_node_share_no_port() {
+        for of in [1, 2, 3, 30, model::inventory::MOST_PEERS] {
+            let ranges: Vec<PortRange> = Place::all(of)
+                .filter(|place| place.which == Which::Stack)
+                .map(Place::ports)
+                .collect();
+            assert_eq!(ranges.len(), usize::from(of));
+            assert!(ranges.iter().all(|r| r.last - r.first + 1 >= 100), "{of}");
+            assert!(
+                ranges.windows(2).all(|two| two[0].last < two[1].first),
+                "{of}"
+            );
+            assert!(ranges[0].first >= STACK_PORTS.first);
+            assert!(ranges[ranges.len() - 1].last <= STACK_PORTS.last);
+        }
     }
 }

@@ -4,6 +4,7 @@ use std::fmt::Write;
 
 use jiff::SignedDuration;
 use model::attempt::Matrix;
+use model::inventory::{NodeName, PeerId};
 use model::link::RoundTrip;
 use model::proof::{CriterionResult, MatrixCell, Proof};
 use model::stats::Verdict;
@@ -157,6 +158,15 @@ fn evidence(out: &mut String, proof: &Proof, run_dir: &str) {
             wan.unasked_drops
         );
     }
+    if let Some(sample) = proof.plan.sample {
+        line!(
+            out,
+            "- Sample: {} of {} ordered pairs of peers, drawn with seed {}, of every pair of NAT behaviours some",
+            sample.pairs,
+            sample.of,
+            sample.seed
+        );
+    }
     let latency_attempts = proof
         .attempts
         .iter()
@@ -252,8 +262,8 @@ fn matrix(out: &mut String, proof: &Proof) {
         line!(
             out,
             "| {} | {} | {} | {} | {} | {} | {} | {} of {} | {} |",
-            cell.pair.from,
-            cell.pair.to,
+            end(&cell.pair.from_peer, &cell.pair.from),
+            end(&cell.pair.to_peer, &cell.pair.to),
             cell.category,
             cell.predicted,
             cell.observed,
@@ -266,6 +276,12 @@ fn matrix(out: &mut String, proof: &Proof) {
         );
     }
     line!(out);
+}
+
+/// The peer, where its node has several.
+fn end(peer: &Option<PeerId>, node: &NodeName) -> String {
+    peer.as_ref()
+        .map_or_else(|| node.to_string(), PeerId::to_string)
 }
 
 fn connect(cell: &MatrixCell) -> String {

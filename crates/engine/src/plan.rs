@@ -4,10 +4,11 @@ use std::collections::BTreeSet;
 use std::time::Duration;
 
 use model::attempt::Cell;
-use model::cells::cells;
+use model::cells::{count, of_nodes};
 use model::config::{Choice, Config, CriteriaMode, Focus, ProofMode};
 use model::event::{Plan, PlanNode, StackSource};
 use model::inventory::{Fleet, Node};
+use model::sample::Sample;
 use model::stats::Criterion;
 
 /// What the interview asks, answered.
@@ -36,7 +37,8 @@ pub fn plan(config: &Config, module: &str, fleet: &Fleet, wish: &Wish) -> Result
         .iter()
         .map(|n| plan_node(config, fleet, n))
         .collect();
-    let criteria = criteria(config, wish, &cells(&nodes, wish.focus))?;
+    let sample = sample(config, fleet, wish, &nodes)?;
+    let criteria = criteria(config, wish, &of_nodes(&nodes, wish.focus, sample))?;
     let soak = wish.soak.clone().unwrap_or_else(|| config.soak_durations());
     Ok(Plan {
         project: wish.project.clone(),
@@ -47,6 +49,7 @@ pub fn plan(config: &Config, module: &str, fleet: &Fleet, wish: &Wish) -> Result
         fleet: fleet.name.clone(),
         runs_on: wish.runs_on.clone(),
         nodes,
+        sample,
         criteria,
         budget: tests.budget,
         payload_bytes: tests.payload_bytes,
@@ -67,7 +70,36 @@ fn plan_node(config: &Config, fleet: &Fleet, node: &Node) -> PlanNode {
         tested: node.is_tested() && config.deploy.nodes.contains(node),
         nat: node.nat.as_ref().map(|nat| nat.spec.behaviour),
         expected_success: node.nat.as_ref().and_then(|nat| nat.expected_success),
+        peers: node.peers.unwrap_or(config.deploy.peers_per_node),
     }
+}
+
+/// Drawn with the inventory's seed, so that two runs of one plan try the same pairs.
+fn sample(
+    config: &Config,
+    fleet: &Fleet,
+    wish: &Wish,
+    nodes: &[PlanNode],
+) -> Result<Option<Sample>, NotBuilt> {
+    let Some(wanted) = config.tests.connectivity.sample else {
+        return Ok(None);
+    };
+    let pairs = usize::try_from(wanted).unwrap_or(usize::MAX);
+    let (of, kinds) = count(nodes, wish.focus);
+    if pairs >= of {
+        return Ok(None);
+    }
+    if pairs < kinds {
+        return Err(NotBuilt(format!(
+            "tests.connectivity.sample is {pairs}, and there are {kinds} pairs of NAT behaviours to cover: \
+             give at least {kinds}"
+        )));
+    }
+    Ok(Some(Sample {
+        pairs,
+        of,
+        seed: fleet.wan.seed,
+    }))
 }
 
 fn criteria(config: &Config, wish: &Wish, cells: &[Cell]) -> Result<Vec<Criterion>, NotBuilt> {

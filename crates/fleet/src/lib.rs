@@ -22,4 +22,4 @@ pub use host::{Facts, Forwarded, Host, Reach};
 pub use install::{Installed, Service};
 pub use natbox::{INNER_ADDRESS, NatBox};
 pub use quote::quote;
-pub use unit::Unit;
+pub use unit::{INSTANCE, Unit};

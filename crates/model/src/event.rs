@@ -10,6 +10,7 @@ use crate::link::LinkMeasured;
 use crate::nat::{Behaviour, Certificate};
 use crate::protocol::AttemptId;
 use crate::run::State;
+use crate::sample::Sample;
 use crate::stats::{Criterion, Verdict};
 
 /// One line of `journal.jsonl`.
@@ -112,6 +113,9 @@ pub struct Plan {
     /// `twin NAME` or `fleet FILE`.
     pub runs_on: String,
     pub nodes: Vec<PlanNode>,
+    /// Absent where every pair is tried.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub sample: Option<Sample>,
     pub criteria: Vec<Criterion>,
     /// First attempts per criterion and pass after which an undecided one is INCONCLUSIVE.
     pub budget: u32,
@@ -136,6 +140,18 @@ pub struct PlanNode {
     /// The NAT it is labelled with; `None` is public.
     pub nat: Option<Behaviour>,
     pub expected_success: Option<f64>,
+    /// Testers of the stack that run there, side by side.
+    #[serde(default = "one", skip_serializing_if = "is_one")]
+    pub peers: u16,
+}
+
+fn one() -> u16 {
+    1
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde's signature")]
+fn is_one(peers: &u16) -> bool {
+    *peers == 1
 }
 
 /// The engineer's own tree of the stack, as it was when the tester was built.

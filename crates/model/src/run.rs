@@ -4,7 +4,7 @@
 //! or replayed; [`Run::next`] says what to do now. It checks a whole event before
 //! it changes anything.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 
 use jiff::{SignedDuration, Timestamp};
 use schemars::JsonSchema;
@@ -166,6 +166,8 @@ pub struct Run {
     pub attempts: Vec<Attempt>,
     pub findings: Vec<String>,
     pub verdicts: Vec<(u32, u32, Verdict)>,
+    /// Of every attempt that was ever started.
+    known: HashSet<AttemptId>,
 }
 
 impl Run {
@@ -327,9 +329,7 @@ impl Run {
     }
 
     fn check_new_attempt(&self, start: &AttemptStart) -> Result<(), IllegalEvent> {
-        let known = self.in_flight.contains_key(&start.id)
-            || self.attempts.iter().any(|a| a.start.id == start.id);
-        if known {
+        if self.known.contains(&start.id) {
             Err(IllegalEvent::DuplicateAttempt {
                 id: start.id.clone(),
             })
@@ -383,6 +383,7 @@ impl Run {
                 self.nats.insert(measured.node.clone(), measured.clone());
             }
             Event::AttemptStarted(start) => {
+                self.known.insert(start.id.clone());
                 self.in_flight.insert(start.id.clone(), start.clone());
             }
             Event::AttemptFinished(attempt) => {

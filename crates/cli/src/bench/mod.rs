@@ -8,6 +8,7 @@ mod deploy;
 mod ground;
 mod lab;
 mod matrix;
+mod peers;
 
 use std::process::ExitCode;
 
@@ -27,6 +28,8 @@ enum BenchCommand {
     Deploy,
     /// The matrix of ant-quic, and a whole run
     Matrix,
+    /// 30, 100 and 300 peers on ten hosts
+    Peers,
     /// The matrix with and without captures
     Capture,
 }
@@ -36,6 +39,7 @@ pub fn run(args: &BenchArgs) -> miette::Result<ExitCode> {
         BenchCommand::Lab => lab::run()?,
         BenchCommand::Deploy => deploy::run()?,
         BenchCommand::Matrix => matrix::run()?,
+        BenchCommand::Peers => peers::run()?,
         BenchCommand::Capture => capture::run()?,
     }
     Ok(ExitCode::SUCCESS)

@@ -13,6 +13,8 @@ mod loops;
 #[cfg(test)]
 mod networks;
 #[cfg(test)]
+mod peers;
+#[cfg(test)]
 mod real_fleet;
 #[cfg(test)]
 mod result;

@@ -1,13 +1,12 @@
 //! TEST: measure the NATs, let plain UDP agree with theory, then judge the stack.
 
-use std::collections::VecDeque;
 use std::time::Duration;
 
 use futures::future::join_all;
 use model::attempt::{Attempt, Cell, Matrix, ObservedPath};
-use model::cells::{cells, focus_of};
+use model::cells::{cells, reference_cells};
 use model::event::{Event, NatMeasured, Plan};
-use model::inventory::NodeName;
+use model::inventory::PeerId;
 use model::judge;
 use model::nat::theory::Prediction;
 use model::nat::{NatSpec, Observations, classify};
@@ -75,9 +74,9 @@ impl<'a> Test<'a> {
         plan: &'a Plan,
     ) -> Self {
         let (cycle, pass) = recorder.with(|run| (run.cycle, run.pass));
-        let takes_part = |name: &NodeName| testers.stack.contains_key(name);
-        let mut cells = cells(&plan.nodes, focus_of(plan));
-        cells.retain(|cell| takes_part(&cell.pair.from) && takes_part(&cell.pair.to));
+        let takes_part = |peer: &PeerId| testers.stack.contains_key(peer);
+        let mut cells = cells(plan);
+        cells.retain(|cell| takes_part(&cell.pair.caller()) && takes_part(&cell.pair.callee()));
         Self {
             settings,
             recorder,
@@ -181,8 +180,9 @@ impl<'a> Test<'a> {
             ..self.terms(&self.testers.reference_coordinators)
         };
         let run = self.matrix(Matrix::Reference, &terms, &self.testers.reference);
-        self.planned(Matrix::Reference, self.cells.len());
-        let attempts = run.run(self.cells.clone(), |_| {}).await?;
+        let cells = reference_cells(&self.cells);
+        self.planned(Matrix::Reference, cells.len());
+        let attempts = run.run(cells, |_| true).await?;
         let usable = attempts.iter().filter(|a| self.is_usable(&a.start.cell));
         let mut wrong: Vec<String> = usable.filter_map(disagreement).collect();
         if wrong.is_empty() {
@@ -202,10 +202,8 @@ impl<'a> Test<'a> {
         let run = self.matrix(Matrix::Stack, &terms, &self.testers.stack);
         self.doing("every pair once");
         self.planned(Matrix::Stack, self.cells.len());
-        run.run(self.cells.clone(), |queue| {
-            queue.retain(|cell| self.is_usable(cell))
-        })
-        .await?;
+        run.run(self.cells.clone(), |cell| self.is_usable(cell))
+            .await?;
         loop {
             let more = self.next_round();
             if more.is_empty() {
@@ -213,7 +211,7 @@ impl<'a> Test<'a> {
             }
             self.doing("more rounds, until the data decide");
             self.planned(Matrix::Stack, self.attempts().len() + more.len());
-            let ended = run.run(more, |queue| self.keep_open(queue)).await?;
+            let ended = run.run(more, |cell| self.is_open(cell)).await?;
             if ended.is_empty() {
                 break;
             }
@@ -260,26 +258,22 @@ impl<'a> Test<'a> {
 
     /// Neither node was lost on the way.
     fn is_usable(&self, cell: &Cell) -> bool {
-        let ends = [&cell.pair.from, &cell.pair.to];
+        let ends = cell.pair.nodes();
         self.recorder
             .with(|run| !ends.iter().any(|node| run.degraded.contains_key(*node)))
     }
 
-    /// Keeps the cells that can still tell us something.
-    fn keep_open(&self, queue: &mut VecDeque<Cell>) {
-        let open = self.recorder.with(|run| {
-            let attempts = run.judged_attempts(self.cycle, self.pass);
-            let is_open =
-                |c: &&Criterion| matches!(judge::standing(c, &attempts), Standing::Open { .. });
-            let names = self
-                .plan
-                .criteria
-                .iter()
-                .filter(is_open)
-                .map(|c| c.name.clone());
-            names.collect::<Vec<String>>()
-        });
-        queue.retain(|cell| open.contains(&cell.category.to_string()) && self.is_usable(cell));
+    /// Whether an attempt here can still tell us something.
+    fn is_open(&self, cell: &Cell) -> bool {
+        let category = cell.category.to_string();
+        let is_undecided = |criterion: &Criterion| {
+            self.recorder.with(|run| {
+                let attempts = run.judged_attempts(self.cycle, self.pass);
+                matches!(judge::standing(criterion, &attempts), Standing::Open { .. })
+            })
+        };
+        let mut own = self.plan.criteria.iter().filter(|c| c.name == category);
+        self.is_usable(cell) && own.any(is_undecided)
     }
 
     /// The stack's attempts of this TEST so far.
@@ -343,7 +337,7 @@ impl<'a> Test<'a> {
         &'a self,
         matrix: Matrix,
         terms: &'a Terms,
-        testers: &'a std::collections::HashMap<NodeName, Tester>,
+        testers: &'a std::collections::HashMap<PeerId, Tester>,
     ) -> MatrixRun<'a> {
         let limits = self.settings.config.tests.connectivity.concurrency;
         MatrixRun {

@@ -59,6 +59,19 @@ const BENCHES: &[Bench] = &[
             at_most("start to a decided verdict and the proof", "s", 240.0),
         ],
     },
+    Bench {
+        name: "peers",
+        command: &["bench", "peers"],
+        figures: &[
+            at_most("300 peers, start to 1,000 pairs", "s", 300.0),
+            at_most("memory a peer, of 30", "MiB", 16.0),
+            at_most("memory a peer, of 100", "MiB", 16.0),
+            at_most("memory a peer, of 300", "MiB", 16.0),
+            at_most("time a pair, of 30 peers", "ms", 250.0),
+            at_most("time a pair, of 100 peers", "ms", 250.0),
+            at_most("time a pair, of 300 peers", "ms", 250.0),
+        ],
+    },
 ];
 
 const fn at_most(name: &'static str, unit: &'static str, limit: f64) -> Figure {
@@ -220,7 +233,7 @@ mod tests {
     #[test]
     fn an_unknown_bench_is_told_what_there_is() {
         let error = choose(&["latency".into()]).map(|_| ()).unwrap_err();
-        assert!(error.to_string().contains("lab, deploy, matrix"));
+        assert!(error.to_string().contains("lab, deploy, matrix, peers"));
         assert_eq!(choose(&["lab".into()]).unwrap().len(), 1);
         assert_eq!(choose(&[]).unwrap().len(), BENCHES.len());
     }

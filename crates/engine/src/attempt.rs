@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use model::attempt::{Attempt, AttemptStart, Endpoints, Observed, Outcome, RungRecord};
+use model::family::Family;
 use model::path;
 use model::payload;
 use model::protocol::{
@@ -20,6 +21,7 @@ use crate::observer::Observer;
 /// What holds for every attempt of a matrix.
 #[derive(Clone)]
 pub struct Terms {
+    /// Of all address families.
     pub coordinators: Vec<SocketAddr>,
     pub payload_bytes: u64,
     /// For each rung on its own.
@@ -51,8 +53,13 @@ pub async fn drive(
         caller: random_seed(),
         callee: random_seed(),
     };
+    let family = start.cell.pair.family;
+    let coordinators = terms.coordinators.iter().copied();
     let ends = Ends {
         id: start.id.clone(),
+        coordinators: coordinators
+            .filter(|c| Family::of(c.ip()) == family)
+            .collect(),
         terms,
         caller,
         callee,
@@ -87,6 +94,8 @@ pub async fn drive(
 
 struct Ends<'a> {
     id: AttemptId,
+    /// Of the attempt's address family.
+    coordinators: Vec<SocketAddr>,
     terms: &'a Terms,
     caller: End,
     callee: End,
@@ -194,7 +203,7 @@ impl Ends<'_> {
         let call = Call::Prepare(Prepare {
             attempt: self.id.clone(),
             bind: end.bind,
-            coordinators: self.terms.coordinators.clone(),
+            coordinators: self.coordinators.clone(),
             payload: self.payload(who),
             timeout_ms: self.rung_ms(),
         });
@@ -325,7 +334,7 @@ impl Ends<'_> {
             callee: known_addresses(&self.callee, climb.callee.as_ref(), callee),
         };
         // Each side may know the other's outer address better than the other does.
-        let coordinators = &self.terms.coordinators;
+        let coordinators = &self.coordinators;
         let named_by = |finished: Option<&Finished>| {
             finished
                 .and_then(|f| f.remote)

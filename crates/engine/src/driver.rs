@@ -217,13 +217,14 @@ async fn collect(
     Ok(collected)
 }
 
-/// `logs/NODE.UNIT.log`, of every unit that was deployed. A host that cannot say
-/// any more leaves its reason in the file.
+/// `logs/NODE.UNIT.log`, of every unit that was deployed; peers of one node are in
+/// one file, told apart by their process ids. A host that cannot say any more
+/// leaves its reason in the file.
 async fn logs(recorder: &Recorder, dir: &RunDir, live: &Live) -> Result<Vec<String>, RunDirError> {
     let wanted: std::collections::BTreeSet<_> = recorder.with(|run| {
         run.deployed
             .iter()
-            .map(|d| (d.node.clone(), d.unit.clone()))
+            .map(|d| (d.node.clone(), all_instances(&d.unit)))
             .collect()
     });
     let fetches = wanted.iter().filter_map(|(node, unit)| {
@@ -235,7 +236,11 @@ async fn logs(recorder: &Recorder, dir: &RunDir, live: &Live) -> Result<Vec<Stri
                 .await
                 .unwrap_or_else(|e| format!("not collected: {e}\n"));
             (
-                format!("logs/{node}.{}.log", unit.trim_end_matches(".service")),
+                format!(
+                    "logs/{node}.{}.log",
+                    unit.trim_end_matches("*.service")
+                        .trim_end_matches(".service")
+                ),
                 text,
             )
         })
@@ -246,6 +251,14 @@ async fn logs(recorder: &Recorder, dir: &RunDir, live: &Live) -> Result<Vec<Stri
         files.push(file);
     }
     Ok(files)
+}
+
+/// `x@*.service` of `x@2.service`: what one look at the journal can ask for.
+fn all_instances(unit: &str) -> String {
+    match unit.split_once('@') {
+        Some((name, _)) => format!("{name}@*.service"),
+        None => unit.to_owned(),
+    }
 }
 
 /// When the run began, by a node's own clock.

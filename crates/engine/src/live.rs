@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
 use fleet::{Artifact, Host};
-use model::inventory::NodeName;
+use model::inventory::{NodeName, PeerId};
 
 use crate::tester::Tester;
 
@@ -40,8 +40,9 @@ pub struct Binaries {
 /// What DEPLOY leaves running.
 #[derive(Default)]
 pub struct Testers {
-    pub stack: HashMap<NodeName, Tester>,
-    pub reference: HashMap<NodeName, Tester>,
+    pub stack: HashMap<PeerId, Tester>,
+    /// One a node: all its peers have the same NAT in front of them.
+    pub reference: HashMap<PeerId, Tester>,
     pub stack_coordinators: Vec<std::net::SocketAddr>,
     /// Each serves this port and the next one.
     pub reference_coordinators: Vec<std::net::SocketAddr>,

@@ -4,6 +4,7 @@ use std::fmt::Write;
 
 use jiff::SignedDuration;
 use model::attempt::Matrix;
+use model::inventory::{NodeName, PeerId};
 use model::proof::{CriterionResult, MatrixCell, Proof};
 use model::stats::Verdict;
 
@@ -61,12 +62,17 @@ fn criteria(out: &mut String, proof: &Proof) {
 
 /// `Direct connections: 100.0% (target: 99%, margin 4) n = 72, 95% interval 95.0–100.0%: PASS`
 fn criterion_line(c: &CriterionResult) -> String {
-    let name = match c.name.as_str() {
+    let (name, over) = match c.name.strip_suffix("_ipv6") {
+        Some(name) => (name, " over IPv6"),
+        None => (c.name.as_str(), ""),
+    };
+    let name = match name {
         "direct" => "Direct connections",
         "nat_traversed" => "NAT traversal",
         "relay" => "Relay",
         other => other,
     };
+    let name = format!("{name}{over}");
     let Some([low, high]) = c.interval else {
         return format!("{name}: no attempts (target: {}%): {}", c.target, c.verdict);
     };
@@ -151,6 +157,15 @@ fn evidence(out: &mut String, proof: &Proof, run_dir: &str) {
             wan.unasked_drops
         );
     }
+    if let Some(sample) = proof.plan.sample {
+        line!(
+            out,
+            "- Sample: {} of {} ordered pairs of peers, drawn with seed {}, of every pair of NAT behaviours some",
+            sample.pairs,
+            sample.of,
+            sample.seed
+        );
+    }
     let latency_attempts = proof
         .attempts
         .iter()
@@ -204,15 +219,16 @@ fn matrix(out: &mut String, proof: &Proof) {
     line!(out);
     line!(
         out,
-        "| From | To | Category | Predicted | Observed | Claimed | Plain UDP | Attempts | Connect |"
+        "| From | To | Family | Category | Predicted | Observed | Claimed | Plain UDP | Attempts | Connect |"
     );
-    line!(out, "|---|---|---|---|---|---|---|---|---|");
+    line!(out, "|---|---|---|---|---|---|---|---|---|---|");
     for cell in &proof.matrix {
         line!(
             out,
-            "| {} | {} | {} | {} | {} | {} | {} | {} of {} | {} |",
-            cell.pair.from,
-            cell.pair.to,
+            "| {} | {} | {} | {} | {} | {} | {} | {} | {} of {} | {} |",
+            end(&cell.pair.from_peer, &cell.pair.from),
+            end(&cell.pair.to_peer, &cell.pair.to),
+            cell.pair.family,
             cell.category,
             cell.predicted,
             cell.observed,
@@ -225,6 +241,12 @@ fn matrix(out: &mut String, proof: &Proof) {
         );
     }
     line!(out);
+}
+
+/// The peer, where its node has several.
+fn end(peer: &Option<PeerId>, node: &NodeName) -> String {
+    peer.as_ref()
+        .map_or_else(|| node.to_string(), PeerId::to_string)
 }
 
 fn connect(cell: &MatrixCell) -> String {

@@ -3,11 +3,13 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
-use model::attempt::Cell;
-use model::cells::cells;
+use model::attempt::{Cell, criterion_name};
+use model::cells::Wanted;
 use model::config::{Choice, Config, CriteriaMode, Focus, ProofMode};
 use model::event::{Plan, PlanNode, StackSource};
+use model::family::Family;
 use model::inventory::{Fleet, Node};
+use model::sample::Sample;
 use model::stats::Criterion;
 
 /// What the interview asks, answered.
@@ -36,7 +38,13 @@ pub fn plan(config: &Config, module: &str, fleet: &Fleet, wish: &Wish) -> Result
         .iter()
         .map(|n| plan_node(config, fleet, n))
         .collect();
-    let criteria = criteria(config, wish, &cells(&nodes, wish.focus))?;
+    let wanted = Wanted {
+        nodes: &nodes,
+        families: &tests.families,
+        focus: wish.focus,
+    };
+    let sample = sample(config, fleet, wanted)?;
+    let criteria = criteria(config, wish, &wanted.cells(sample))?;
     let soak = wish.soak.clone().unwrap_or_else(|| config.soak_durations());
     Ok(Plan {
         project: wish.project.clone(),
@@ -46,7 +54,9 @@ pub fn plan(config: &Config, module: &str, fleet: &Fleet, wish: &Wish) -> Result
         proof_mode: word(wish.proof).into(),
         fleet: fleet.name.clone(),
         runs_on: wish.runs_on.clone(),
+        families: tests.families.clone(),
         nodes,
+        sample,
         criteria,
         budget: tests.budget,
         payload_bytes: tests.payload_bytes,
@@ -67,7 +77,32 @@ fn plan_node(config: &Config, fleet: &Fleet, node: &Node) -> PlanNode {
         tested: node.is_tested() && config.deploy.nodes.contains(node),
         nat: node.nat.as_ref().map(|nat| nat.spec.behaviour),
         expected_success: node.nat.as_ref().and_then(|nat| nat.expected_success),
+        ipv6: node.address_in(Family::Ipv6).is_some(),
+        peers: node.peers.unwrap_or(config.deploy.peers_per_node),
     }
+}
+
+/// Drawn with the inventory's seed, so that two runs of one plan try the same pairs.
+fn sample(config: &Config, fleet: &Fleet, plan: Wanted<'_>) -> Result<Option<Sample>, NotBuilt> {
+    let Some(wanted) = config.tests.connectivity.sample else {
+        return Ok(None);
+    };
+    let pairs = usize::try_from(wanted).unwrap_or(usize::MAX);
+    let (of, kinds) = plan.count();
+    if pairs >= of {
+        return Ok(None);
+    }
+    if pairs < kinds {
+        return Err(NotBuilt(format!(
+            "tests.connectivity.sample is {pairs}, and there are {kinds} pairs of NAT behaviours to cover: \
+             give at least {kinds}"
+        )));
+    }
+    Ok(Some(Sample {
+        pairs,
+        of,
+        seed: fleet.wan.seed,
+    }))
 }
 
 fn criteria(config: &Config, wish: &Wish, cells: &[Cell]) -> Result<Vec<Criterion>, NotBuilt> {
@@ -89,16 +124,18 @@ fn criteria(config: &Config, wish: &Wish, cells: &[Cell]) -> Result<Vec<Criterio
         ));
     }
     let tests = &config.tests.connectivity;
-    let there: BTreeSet<String> = cells.iter().map(|cell| cell.category.to_string()).collect();
-    let targets = tests
-        .success_criteria
-        .named()
-        .into_iter()
-        .zip(tests.margins.named());
-    let chosen: Vec<Criterion> = targets
-        .filter(|((name, _), _)| there.contains(*name))
-        .map(|((name, target), (_, margin))| Criterion {
-            name: name.to_owned(),
+    let there: BTreeSet<(Family, String)> = cells
+        .iter()
+        .map(|cell| (cell.pair.family, cell.category.to_string()))
+        .collect();
+    let named = tests.success_criteria.named().into_iter();
+    let targets: Vec<_> = named.zip(tests.margins.named()).collect();
+    let families = tests.families.iter();
+    let chosen: Vec<Criterion> = families
+        .flat_map(|family| targets.iter().map(move |target| (*family, *target)))
+        .filter(|(family, ((name, _), _))| there.contains(&(*family, (*name).to_owned())))
+        .map(|(family, ((name, target), (_, margin)))| Criterion {
+            name: criterion_name(name, family),
             target: if wish.criteria == CriteriaMode::AllPass {
                 100.0
             } else {

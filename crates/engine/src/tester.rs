@@ -6,6 +6,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
 use fleet::{Forwarded, Host};
+use model::family::Family;
 use model::protocol::PortRange;
 use tokio::sync::Mutex;
 
@@ -18,7 +19,8 @@ const START: Duration = Duration::from_secs(10);
 pub struct Tester {
     pub host: Arc<Host>,
     socket: Forwarded,
-    address: IpAddr,
+    /// One a family.
+    addresses: Vec<IpAddr>,
     public: bool,
     ports: FreshPorts,
     /// Replaced when the tester was restarted.
@@ -33,7 +35,7 @@ impl Tester {
     pub async fn connect(
         host: Arc<Host>,
         socket: Forwarded,
-        address: IpAddr,
+        addresses: Vec<IpAddr>,
         ports: PortRange,
     ) -> Result<Self, AgentError> {
         let agent = first_answer(&host, &socket).await?;
@@ -42,7 +44,7 @@ impl Tester {
         Ok(Self {
             host,
             socket,
-            address,
+            addresses,
             public,
             ports,
             agent: Mutex::new(agent.into()),
@@ -50,11 +52,16 @@ impl Tester {
     }
 
     /// A fresh end of an attempt. A tester that was restarted is found again.
-    pub async fn end(&self) -> Result<End, AgentError> {
-        let bind = SocketAddr::new(self.address, self.ports.next());
+    ///
+    /// # Errors
+    /// It does not answer, or has no address of this family.
+    pub async fn end(&self, family: Family) -> Result<End, String> {
+        let address = self
+            .address(family)
+            .ok_or_else(|| format!("{} has no {family} address", self.host.name()))?;
         Ok(End {
-            agent: self.agent().await?,
-            bind,
+            agent: self.agent().await.map_err(|e| e.to_string())?,
+            bind: SocketAddr::new(address, self.ports.next()),
             public: self.public,
         })
     }
@@ -69,8 +76,9 @@ impl Tester {
         Ok(Arc::clone(&agent))
     }
 
-    pub fn address(&self) -> IpAddr {
-        self.address
+    pub fn address(&self, family: Family) -> Option<IpAddr> {
+        let mut all = self.addresses.iter().copied();
+        all.find(|address| Family::of(*address) == family)
     }
 }
 

@@ -4,6 +4,7 @@
 
 mod artifact;
 mod error;
+mod firewall;
 mod host;
 mod install;
 mod natbox;
@@ -12,8 +13,9 @@ mod unit;
 
 pub use artifact::{Artifact, ArtifactError};
 pub use error::FleetError;
+pub use firewall::inner_v6_address;
 pub use host::{Facts, Forwarded, Host, Reach};
 pub use install::{Installed, Service};
 pub use natbox::{INNER_ADDRESS, NatBox};
 pub use quote::quote;
-pub use unit::Unit;
+pub use unit::{INSTANCE, Unit};

@@ -5,22 +5,84 @@ use std::net::SocketAddr;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::inventory::NodeName;
+use crate::family::Family;
+use crate::inventory::{NodeName, PeerId};
 use crate::nat::theory::{Category, Prediction};
 use crate::protocol::{AttemptId, ClaimedPath, Failure, Rung};
 
-/// An ordered pair of nodes: the caller and the callee.
+/// An ordered pair of peers, the caller and the callee, over one address family.
 #[derive(
     Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema,
 )]
 pub struct Pair {
+    /// The caller's node.
     pub from: NodeName,
+    /// The callee's node.
     pub to: NodeName,
+    /// Which of the caller's peers; absent where its node has one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub from_peer: Option<PeerId>,
+    /// Which of the callee's peers; absent where its node has one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub to_peer: Option<PeerId>,
+    #[serde(default)]
+    pub family: Family,
 }
 
+impl Pair {
+    /// Of nodes with one peer each, over IPv4.
+    pub fn of_nodes(from: NodeName, to: NodeName) -> Self {
+        Self {
+            from,
+            to,
+            from_peer: None,
+            to_peer: None,
+            family: Family::Ipv4,
+        }
+    }
+
+    /// The same two nodes, whichever of their peers it was.
+    pub fn without_peers(&self) -> Self {
+        Self {
+            from_peer: None,
+            to_peer: None,
+            ..self.clone()
+        }
+    }
+
+    pub fn nodes(&self) -> [&NodeName; 2] {
+        [&self.from, &self.to]
+    }
+
+    pub fn caller(&self) -> PeerId {
+        peer(self.from_peer.as_ref(), &self.from)
+    }
+
+    pub fn callee(&self) -> PeerId {
+        peer(self.to_peer.as_ref(), &self.to)
+    }
+}
+
+fn peer(named: Option<&PeerId>, node: &NodeName) -> PeerId {
+    named
+        .cloned()
+        .unwrap_or_else(|| PeerId::first(node.clone()))
+}
+
+/// `saorsa-2 → saorsa-4/2`, and ` (IPv6)` behind it where it is that.
 impl std::fmt::Display for Pair {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.pad(&format!("{} → {}", self.from, self.to))
+        let end = |peer: &Option<PeerId>, node: &NodeName| {
+            peer.as_ref()
+                .map_or_else(|| node.to_string(), PeerId::to_string)
+        };
+        let from = end(&self.from_peer, &self.from);
+        let to = end(&self.to_peer, &self.to);
+        let family = match self.family {
+            Family::Ipv4 => "",
+            Family::Ipv6 => " (IPv6)",
+        };
+        f.pad(&format!("{from} → {to}{family}"))
     }
 }
 
@@ -31,6 +93,20 @@ pub struct Cell {
     pub pair: Pair,
     pub category: Category,
     pub predicted: Prediction,
+}
+
+impl Cell {
+    /// The name of the criterion that judges it: `direct`, or `direct_ipv6`.
+    pub fn criterion(&self) -> String {
+        criterion_name(&self.category.to_string(), self.pair.family)
+    }
+}
+
+pub fn criterion_name(category: &str, family: Family) -> String {
+    match family {
+        Family::Ipv4 => category.to_owned(),
+        Family::Ipv6 => format!("{category}_ipv6"),
+    }
 }
 
 /// Which matrix an attempt belongs to.

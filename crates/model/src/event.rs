@@ -5,10 +5,12 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::attempt::{Attempt, AttemptStart};
+use crate::family::Family;
 use crate::inventory::{NodeName, Place};
 use crate::nat::{Behaviour, Certificate};
 use crate::protocol::AttemptId;
 use crate::run::State;
+use crate::sample::Sample;
 use crate::stats::{Criterion, Verdict};
 
 /// One line of `journal.jsonl`.
@@ -107,6 +109,12 @@ pub struct Plan {
     /// `twin NAME` or `fleet FILE`.
     pub runs_on: String,
     pub nodes: Vec<PlanNode>,
+    /// The address families that are tried, each with cells and criteria of its own.
+    #[serde(default = "ipv4_alone")]
+    pub families: Vec<Family>,
+    /// Absent where every pair is tried.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub sample: Option<Sample>,
     pub criteria: Vec<Criterion>,
     /// First attempts per criterion and pass after which an undecided one is INCONCLUSIVE.
     pub budget: u32,
@@ -131,6 +139,40 @@ pub struct PlanNode {
     /// The NAT it is labelled with; `None` is public.
     pub nat: Option<Behaviour>,
     pub expected_success: Option<f64>,
+    /// Whether it has an address there besides the IPv4 one.
+    #[serde(default)]
+    pub ipv6: bool,
+    /// Testers of the stack that run there, side by side.
+    #[serde(default = "one", skip_serializing_if = "is_one")]
+    pub peers: u16,
+}
+
+impl PlanNode {
+    /// What stands in front of its testers; `None` is nothing. Nobody translates
+    /// IPv6: who has a NAT in IPv4 has a stateful firewall there.
+    pub fn front(&self, family: Family) -> Option<Behaviour> {
+        match family {
+            Family::Ipv4 => self.nat,
+            Family::Ipv6 => self.nat.map(|_| Behaviour::FIREWALL),
+        }
+    }
+
+    pub fn speaks(&self, family: Family) -> bool {
+        family == Family::Ipv4 || self.ipv6
+    }
+}
+
+fn ipv4_alone() -> Vec<Family> {
+    vec![Family::Ipv4]
+}
+
+fn one() -> u16 {
+    1
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde's signature")]
+fn is_one(peers: &u16) -> bool {
+    *peers == 1
 }
 
 /// The engineer's own tree of the stack, as it was when the tester was built.
@@ -178,6 +220,8 @@ pub struct Deployed {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct NatMeasured {
     pub node: NodeName,
+    #[serde(default)]
+    pub family: Family,
     pub labelled: Behaviour,
     pub certificate: Certificate,
     /// `None` where it is what its label says; else both, in a sentence.

@@ -15,7 +15,7 @@ pub struct Judgement {
     /// What decided, in a sentence.
     pub summary: String,
     pub criteria: Vec<CriterionResult>,
-    /// Cells that theory calls always and that failed every attempt.
+    /// Pairs of nodes that theory calls always and that failed every attempt.
     pub dead_cells: Vec<Pair>,
 }
 
@@ -61,7 +61,7 @@ fn of_criterion<'a>(
     attempts
         .iter()
         .copied()
-        .filter(|a| a.start.cell.category.to_string() == criterion.name)
+        .filter(|a| a.start.cell.criterion() == criterion.name)
 }
 
 fn judge_criterion(criterion: &Criterion, budget: u32, attempts: &[&Attempt]) -> CriterionResult {
@@ -130,6 +130,8 @@ fn conclude(
     }
 }
 
+/// By their nodes: a sample tries most pairs of peers once, and once is no proof
+/// that nothing gets through.
 fn dead_cells(attempts: &[&Attempt]) -> Vec<Pair> {
     let mut alive = BTreeSet::new();
     let mut failed: BTreeMap<Pair, u32> = BTreeMap::new();
@@ -139,9 +141,13 @@ fn dead_cells(attempts: &[&Attempt]) -> Vec<Pair> {
     {
         match attempt.verdict() {
             Counted::Success => {
-                alive.insert(attempt.start.cell.pair.clone());
+                alive.insert(attempt.start.cell.pair.without_peers());
             }
-            Counted::Failure => *failed.entry(attempt.start.cell.pair.clone()).or_default() += 1,
+            Counted::Failure => {
+                *failed
+                    .entry(attempt.start.cell.pair.without_peers())
+                    .or_default() += 1;
+            }
             Counted::Infrastructure => {}
         }
     }

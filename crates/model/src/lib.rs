@@ -6,7 +6,9 @@
 pub mod attempt;
 pub mod cells;
 pub mod config;
+pub mod draws;
 pub mod event;
+pub mod family;
 pub mod flow;
 pub mod inventory;
 pub mod judge;
@@ -18,4 +20,5 @@ pub mod proof;
 pub mod protocol;
 pub mod registration;
 pub mod run;
+pub mod sample;
 pub mod stats;

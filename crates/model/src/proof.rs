@@ -92,6 +92,9 @@ pub struct ProofNode {
     /// `reached`, or why it was not.
     pub reached: String,
     pub nat: NodeNatProof,
+    /// What stands in front of it in IPv6; absent where that was not tested.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub firewall: Option<NodeNatProof>,
     /// SHA-256 of the running tester of the stack; absent where none runs.
     pub digest: Option<String>,
     /// Running digest of every service we started there, by unit.

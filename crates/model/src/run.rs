@@ -4,7 +4,7 @@
 //! or replayed; [`Run::next`] says what to do now. It checks a whole event before
 //! it changes anything.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 
 use jiff::{SignedDuration, Timestamp};
 use schemars::JsonSchema;
@@ -12,6 +12,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::attempt::{Attempt, AttemptStart, Matrix, Observed, Outcome};
 use crate::event::{Build, Deployed, Event, NatMeasured, NodeFacts, Plan, StopCause};
+use crate::family::Family;
 use crate::inventory::NodeName;
 use crate::protocol::{AttemptId, ClaimedPath};
 use crate::stats::Verdict;
@@ -159,10 +160,14 @@ pub struct Run {
     pub deployed: Vec<Deployed>,
     /// The newest measurement of each box.
     pub nats: BTreeMap<NodeName, NatMeasured>,
+    /// The newest measurement of what stands before a node in IPv6.
+    pub firewalls: BTreeMap<NodeName, NatMeasured>,
     pub in_flight: BTreeMap<AttemptId, AttemptStart>,
     pub attempts: Vec<Attempt>,
     pub findings: Vec<String>,
     pub verdicts: Vec<(u32, u32, Verdict)>,
+    /// Of every attempt that was ever started.
+    known: HashSet<AttemptId>,
 }
 
 impl Run {
@@ -322,9 +327,7 @@ impl Run {
     }
 
     fn check_new_attempt(&self, start: &AttemptStart) -> Result<(), IllegalEvent> {
-        let known = self.in_flight.contains_key(&start.id)
-            || self.attempts.iter().any(|a| a.start.id == start.id);
-        if known {
+        if self.known.contains(&start.id) {
             Err(IllegalEvent::DuplicateAttempt {
                 id: start.id.clone(),
             })
@@ -374,9 +377,14 @@ impl Run {
             Event::BuildFailed { detail, .. } => self.build_failure = Some(detail.clone()),
             Event::Deployed(deployed) => self.deployed.push(deployed.clone()),
             Event::NatMeasured(measured) => {
-                self.nats.insert(measured.node.clone(), measured.clone());
+                let of_family = match measured.family {
+                    Family::Ipv4 => &mut self.nats,
+                    Family::Ipv6 => &mut self.firewalls,
+                };
+                of_family.insert(measured.node.clone(), measured.clone());
             }
             Event::AttemptStarted(start) => {
+                self.known.insert(start.id.clone());
                 self.in_flight.insert(start.id.clone(), start.clone());
             }
             Event::AttemptFinished(attempt) => {

@@ -4,7 +4,7 @@
 //! succeeded, a dashed border that theory knows no path. Every cell carries its
 //! whole story as a tooltip, so that the picture needs no legend to be checked.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::fmt::Write as _;
 
 use model::attempt::ObservedPath;
@@ -39,7 +39,7 @@ pub fn matrix(cells: &[MatrixCell]) -> String {
     );
     names_along_both_sides(&mut out, &names);
     let position: HashMap<&str, usize> = names.iter().enumerate().map(|(i, n)| (*n, i)).collect();
-    for cell in cells {
+    for cell in worst_of_nodes(cells) {
         let row = position[cell.pair.from.as_str()];
         let column = position[cell.pair.to.as_str()];
         draw(&mut out, cell, row, column);
@@ -47,6 +47,22 @@ pub fn matrix(cells: &[MatrixCell]) -> String {
     legend(&mut out, height);
     out.push_str("</svg>\n");
     out
+}
+
+/// One cell for each pair of nodes: of its pairs of peers the one that did worst.
+fn worst_of_nodes(cells: &[MatrixCell]) -> Vec<&MatrixCell> {
+    let rate = |cell: &MatrixCell| match cell.attempts {
+        0 => 1.0,
+        attempts => cell.successes as f64 / attempts as f64,
+    };
+    let mut worst: BTreeMap<_, &MatrixCell> = BTreeMap::new();
+    for cell in cells {
+        let shown = worst.entry(cell.pair.without_peers()).or_insert(cell);
+        if rate(cell) < rate(shown) {
+            *shown = cell;
+        }
+    }
+    worst.into_values().collect()
 }
 
 /// Every node that occurs, once, in the order that people count in.
@@ -250,10 +266,7 @@ mod tests {
 
     fn cell(from: &str, to: &str, observed: ObservedPath) -> MatrixCell {
         MatrixCell {
-            pair: Pair {
-                from: NodeName::new(from),
-                to: NodeName::new(to),
-            },
+            pair: Pair::of_nodes(NodeName::new(from), NodeName::new(to)),
             category: Category::NatTraversed,
             predicted: Prediction::Always,
             observed,

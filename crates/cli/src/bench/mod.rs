@@ -7,6 +7,7 @@ mod deploy;
 mod ground;
 mod lab;
 mod matrix;
+mod peers;
 
 use std::process::ExitCode;
 
@@ -26,6 +27,8 @@ enum BenchCommand {
     Deploy,
     /// The matrix of ant-quic, and a whole run
     Matrix,
+    /// 30, 100 and 300 peers on ten hosts
+    Peers,
 }
 
 pub fn run(args: &BenchArgs) -> miette::Result<ExitCode> {
@@ -33,6 +36,7 @@ pub fn run(args: &BenchArgs) -> miette::Result<ExitCode> {
         BenchCommand::Lab => lab::run()?,
         BenchCommand::Deploy => deploy::run()?,
         BenchCommand::Matrix => matrix::run()?,
+        BenchCommand::Peers => peers::run()?,
     }
     Ok(ExitCode::SUCCESS)
 }

@@ -8,6 +8,7 @@ use engine::{Progress, Sink};
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use model::attempt::{Attempt, Counted, Matrix};
 use model::event::{Entry, Event};
+use model::family::Family;
 use model::inventory::NodeName;
 use model::judge::agrees_with_theory;
 use model::nat::describe;
@@ -185,12 +186,17 @@ impl Screen {
         let is = measured.certificate.describe();
         let wanted = match &measured.mismatch {
             None => String::new(),
+            Some(why) if measured.family == Family::Ipv6 => format!(": {why}"),
             Some(_) => format!(", labelled {}", describe(measured.labelled)),
         };
         self.line(&format!(
-            "    {} {} is measured as {is}{wanted}",
+            "    {} {}{} is measured as {is}{wanted}",
             self.paint.text(style, sign),
-            measured.node
+            measured.node,
+            match measured.family {
+                Family::Ipv4 => "",
+                Family::Ipv6 => " (IPv6)",
+            }
         ));
     }
 

@@ -37,6 +37,13 @@ pub fn render(plan: &Plan, config: &Config, paint: Paint) -> String {
         };
         let _ = writeln!(out, "Stack:   {} from {}{dirty}", stack.name, stack.given);
     }
+    if let Some(sample) = plan.sample {
+        let _ = writeln!(
+            out,
+            "Sample:  {} of {} ordered pairs of peers, of every pair of NAT behaviours some (seed {})",
+            sample.pairs, sample.of, sample.seed
+        );
+    }
     let _ = writeln!(out, "Soak:    {}", soak(plan));
     nodes(&mut out, plan);
     out.push('\n');
@@ -63,6 +70,12 @@ fn nodes(out: &mut String, plan: &Plan) {
             out,
             "         {others} for registry and coordination, not tested"
         );
+    }
+    let peers: u32 = tested().map(|n| u32::from(n.peers)).sum();
+    if peers as usize > tested().count() {
+        let counts: std::collections::BTreeSet<u16> = tested().map(|n| n.peers).collect();
+        let counts: Vec<String> = counts.iter().map(u16::to_string).collect();
+        let _ = writeln!(out, "Peers:   {peers}, {} a node", counts.join(" or "));
     }
     for node in tested().filter(|n| n.nat.is_some()) {
         let _ = writeln!(out, "         {} behind {}", node.name, nat_word(node.nat));

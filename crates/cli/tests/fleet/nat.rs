@@ -69,6 +69,7 @@ fn udp_test(name: &str, exec: Vec<String>) -> Service {
             exec,
             requires: Vec::new(),
             netns: None,
+            instances: None,
         },
         pinned: false,
     }

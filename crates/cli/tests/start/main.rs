@@ -7,7 +7,11 @@ mod bed;
 #[cfg(test)]
 mod hosts;
 #[cfg(test)]
+mod ipv6;
+#[cfg(test)]
 mod networks;
+#[cfg(test)]
+mod peers;
 #[cfg(test)]
 mod result;
 #[cfg(test)]

@@ -1,20 +1,23 @@
 //! DEPLOY: NAT boxes, registry, coordinators, testers; then wait until every
 //! tester answers and is in the registry.
 
+use std::collections::HashSet;
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use fleet::{FleetError, Host, Installed, NatBox};
 use futures::future::join_all;
+use futures::{StreamExt, TryStreamExt};
 use model::event::{Deployed, Event};
-use model::inventory::NodeName;
+use model::family::Family;
+use model::inventory::{NodeName, PeerId};
 use model::registration::Peers;
 
 use super::{Stage, StepError};
 use crate::agent::AgentError;
 use crate::deployment::{
-    self, ALL_PORTS, Parts, REFERENCE_PORTS, REGISTRY_CA, REGISTRY_DIR, REGISTRY_TOKEN,
-    STACK_PORTS, Which,
+    self, ALL_PORTS, Parts, Place, REGISTRY_CA, REGISTRY_DIR, REGISTRY_TOKEN, Which,
 };
 use crate::live::{Binaries, Testers};
 use crate::recorder::{Progress, Recorder};
@@ -23,6 +26,9 @@ use crate::tester::Tester;
 
 /// How long testers may take to appear in the registry.
 const REGISTRATION: Duration = Duration::from_secs(60);
+
+/// Forwarded sockets that are asked for at once on one session.
+const SOCKETS_AT_ONCE: usize = 8;
 
 const COMMAND: Duration = Duration::from_secs(30);
 
@@ -52,13 +58,13 @@ pub async fn perform(stage: &mut Stage<'_>) -> Result<(), StepError> {
     };
     for (host, outcome) in hosts.iter().zip(outcomes) {
         match outcome {
-            Ok(pair) => {
-                for (which, tester) in pair {
-                    let kind = match which {
+            Ok(running) => {
+                for (place, tester) in running {
+                    let kind = match place.which {
                         Which::Stack => &mut testers.stack,
                         Which::Reference => &mut testers.reference,
                     };
-                    kind.insert(host.name().clone(), tester);
+                    kind.insert(PeerId::new(host.name().clone(), place.number), tester);
                 }
             }
             Err(DeployError::Record(error)) => return Err(error.into()),
@@ -180,10 +186,11 @@ struct Work<'a> {
 }
 
 impl Work<'_> {
-    async fn deploy(&self, host: &Arc<Host>) -> Result<Vec<(Which, Tester)>, DeployError> {
-        let tested = self.is_tested(host.name());
+    async fn deploy(&self, host: &Arc<Host>) -> Result<Vec<(Place, Tester)>, DeployError> {
+        let peers = self.peers_of(host.name());
+        let tested = peers > 0;
         let services =
-            deployment::services(self.settings, self.parts, self.binaries, &host.node, tested);
+            deployment::services(self.settings, self.parts, self.binaries, &host.node, peers);
         let (nat, credentials) =
             tokio::join!(self.apply_nat(host, tested), self.write_credentials(host));
         nat?;
@@ -200,7 +207,7 @@ impl Work<'_> {
             })
             .await?;
         let testers = if tested {
-            self.connect(host).await?
+            self.connect(host, peers).await?
         } else {
             Vec::new()
         };
@@ -214,13 +221,14 @@ impl Work<'_> {
         Ok(testers)
     }
 
-    fn is_tested(&self, name: &NodeName) -> bool {
+    /// How many the plan gives a node; none where it is not tested.
+    fn peers_of(&self, name: &NodeName) -> u16 {
         let planned = |run: &model::run::Run| {
-            run.plan
-                .as_ref()
-                .is_some_and(|plan| plan.nodes.iter().any(|n| n.name == *name && n.tested))
+            let plan = run.plan.as_ref()?;
+            let node = plan.nodes.iter().find(|n| n.name == *name && n.tested)?;
+            Some(node.peers)
         };
-        self.recorder.with(planned)
+        self.recorder.with(planned).unwrap_or(0)
     }
 
     async fn apply_nat(&self, host: &Host, tested: bool) -> Result<(), FleetError> {
@@ -230,7 +238,13 @@ impl Work<'_> {
                     spec: nat.spec,
                     ports: ALL_PORTS,
                 })
-                .await
+                .await?;
+                match host.node.address_in(Family::Ipv6) {
+                    Some(IpAddr::V6(v6)) if self.settings.families().contains(&Family::Ipv6) => {
+                        host.apply_firewall(v6).await
+                    }
+                    _ => Ok(()),
+                }
             }
             _ => Ok(()),
         }
@@ -256,37 +270,35 @@ impl Work<'_> {
             .map(drop)
     }
 
-    async fn connect(&self, host: &Arc<Host>) -> Result<Vec<(Which, Tester)>, DeployError> {
-        let mut testers = Vec::new();
-        for (which, ports) in [
-            (Which::Reference, REFERENCE_PORTS),
-            (Which::Stack, STACK_PORTS),
-        ] {
-            let remote = deployment::socket(self.settings, which);
-            let forwarded = host
-                .forward_socket(&remote, &deployment::tester_name(self.settings, which))
-                .await?;
-            let address = deployment::bind_address(&host.node);
-            testers.push((
-                which,
-                Tester::connect(Arc::clone(host), forwarded, address, ports).await?,
-            ));
-        }
-        Ok(testers)
+    async fn connect(
+        &self,
+        host: &Arc<Host>,
+        peers: u16,
+    ) -> Result<Vec<(Place, Tester)>, DeployError> {
+        futures::stream::iter(Place::all(peers))
+            .map(|place| async move {
+                let label = place.unit(self.settings);
+                let remote = place.socket(self.settings);
+                let forwarded = host.forward_socket(&remote, &label).await?;
+                let addresses = deployment::bind_addresses(self.settings, &host.node);
+                let tester =
+                    Tester::connect(Arc::clone(host), forwarded, addresses, place.ports()).await?;
+                Ok((place, tester))
+            })
+            .buffered(SOCKETS_AT_ONCE)
+            .try_collect()
+            .await
     }
 
     async fn record(
         &self,
         host: &Host,
         service: &Installed,
-        testers: &[(Which, Tester)],
+        testers: &[(Place, Tester)],
     ) -> Result<(), crate::recorder::RecordError> {
-        let own = testers.iter().find(|(which, _)| {
-            service.unit
-                == self
-                    .settings
-                    .unit(&deployment::tester_name(self.settings, *which))
-        });
+        let own = testers
+            .iter()
+            .find(|(place, _)| service.unit == place.unit(self.settings));
         let hello = match own {
             Some((_, tester)) => tester.agent().await.ok().map(|agent| agent.hello.clone()),
             None => None,
@@ -315,29 +327,33 @@ async fn wait_registered(
         return Ok(());
     };
     let mut expected = Vec::new();
-    for (node, tester) in testers.stack.iter().chain(&testers.reference) {
+    for (peer, tester) in testers.stack.iter().chain(&testers.reference) {
         let agent = tester
             .agent()
             .await
             .map_err(|e| StepError::infrastructure(&e))?;
-        expected.push((node.to_string(), agent.hello.pid));
+        let has_several = testers
+            .stack
+            .contains_key(&PeerId::new(peer.node.clone(), 2));
+        let name = if has_several {
+            peer.to_string()
+        } else {
+            peer.node.to_string()
+        };
+        expected.push((name, &peer.node, agent.hello.pid));
     }
     let began = Instant::now();
     loop {
         let registered = fetch_peers(stage, host, parts).await;
-        let is_missing = |(node, pid): &&(String, u32)| {
-            let peers = registered
-                .as_ref()
-                .map(|p| p.peers.as_slice())
-                .unwrap_or_default();
-            !peers
-                .iter()
-                .any(|p| p.alive && p.registration.node == *node && p.registration.pid == *pid)
-        };
-        let missing: Vec<&str> = expected
+        let peers = registered.iter().flat_map(|p| &p.peers);
+        let present: HashSet<(&str, u32)> = peers
+            .filter(|p| p.alive)
+            .map(|p| (p.registration.node.as_str(), p.registration.pid))
+            .collect();
+        let missing: Vec<String> = expected
             .iter()
-            .filter(is_missing)
-            .map(|(node, _)| node.as_str())
+            .filter(|(_, node, pid)| !present.contains(&(node.as_str(), *pid)))
+            .map(|(name, ..)| name.clone())
             .collect();
         if missing.is_empty() {
             return Ok(());

@@ -1,17 +1,17 @@
 //! TEST: measure the NATs, let plain UDP agree with theory, then judge the stack.
 
-use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::Duration;
 
 use futures::future::join_all;
 use model::attempt::{Attempt, Cell, Matrix, ObservedPath};
-use model::cells::{cells, focus_of};
+use model::cells::{cells, reference_cells};
 use model::event::{Event, NatMeasured, Plan};
-use model::inventory::NodeName;
+use model::family::Family;
+use model::inventory::PeerId;
 use model::judge;
 use model::nat::theory::Prediction;
-use model::nat::{NatSpec, Observations, classify};
+use model::nat::{Behaviour, NatSpec, Observations, classify};
 use model::protocol::{Call, Probe, Reflector};
 use model::stats::{Criterion, Standing};
 
@@ -73,9 +73,9 @@ impl<'a> Test<'a> {
         plan: &'a Plan,
     ) -> Self {
         let (cycle, pass) = recorder.with(|run| (run.cycle, run.pass));
-        let takes_part = |name: &NodeName| testers.stack.contains_key(name);
-        let mut cells = cells(&plan.nodes, focus_of(plan));
-        cells.retain(|cell| takes_part(&cell.pair.from) && takes_part(&cell.pair.to));
+        let takes_part = |peer: &PeerId| testers.stack.contains_key(peer);
+        let mut cells = cells(plan);
+        cells.retain(|cell| takes_part(&cell.pair.caller()) && takes_part(&cell.pair.callee()));
         Self {
             settings,
             recorder,
@@ -91,16 +91,21 @@ impl<'a> Test<'a> {
     /// tested behind it would mean what it seems to mean.
     async fn certify_nats(&self) -> Result<(), StepError> {
         self.doing("measuring the NATs");
-        let boxed: Vec<(&Tester, NatSpec)> = self
+        let boxed: Vec<(&Tester, NatSpec, Family)> = self
             .testers
             .reference
             .values()
             .filter_map(|tester| Some((tester, tester.host.node.nat.as_ref()?.spec)))
+            .flat_map(|(tester, label)| {
+                let families = self.plan.families.iter();
+                let spoken = families.filter(|family| tester.address(**family).is_some());
+                spoken.map(move |family| (tester, label, *family))
+            })
             .collect();
         let measured = join_all(
             boxed
                 .iter()
-                .map(|(tester, label)| self.measure(tester, *label)),
+                .map(|(tester, label, family)| self.measure(tester, *label, *family)),
         )
         .await;
         let mut wrong = Vec::new();
@@ -124,17 +129,24 @@ impl<'a> Test<'a> {
         )))
     }
 
-    async fn measure(&self, tester: &Tester, label: NatSpec) -> Result<NatMeasured, StepError> {
-        let reflectors = self
-            .testers
-            .reference_coordinators
-            .iter()
+    async fn measure(
+        &self,
+        tester: &Tester,
+        label: NatSpec,
+        family: Family,
+    ) -> Result<NatMeasured, StepError> {
+        let address = tester.address(family).ok_or_else(|| {
+            StepError::Infrastructure(format!("{} has no {family} address", tester.host.name()))
+        })?;
+        let coordinators = self.testers.reference_coordinators.iter();
+        let reflectors = coordinators
+            .filter(|c| Family::of(c.ip()) == family)
             .map(|primary| Reflector {
                 primary: *primary,
                 alternate: std::net::SocketAddr::new(primary.ip(), primary.port() + 1),
             });
         let probe = Probe {
-            address: tester.address(),
+            address,
             ports: PROBE_PORTS,
             reflectors: reflectors.collect(),
             patience_ms: u64::try_from(PATIENCE.as_millis()).unwrap_or(u64::MAX),
@@ -148,10 +160,15 @@ impl<'a> Test<'a> {
             .await
             .map_err(|e| StepError::infrastructure(&e))?;
         let certificate = classify(&seen);
+        let (labelled, is_as_labelled) = match family {
+            Family::Ipv4 => (label.behaviour, certificate.check(label)),
+            Family::Ipv6 => (Behaviour::FIREWALL, certificate.check_firewall()),
+        };
         Ok(NatMeasured {
             node: tester.host.name().clone(),
-            labelled: label.behaviour,
-            mismatch: certificate.check(label).err(),
+            family,
+            labelled,
+            mismatch: is_as_labelled.err(),
             certificate,
         })
     }
@@ -164,8 +181,9 @@ impl<'a> Test<'a> {
             ..self.terms(&self.testers.reference_coordinators)
         };
         let run = self.matrix(Matrix::Reference, &terms, &self.testers.reference);
-        self.planned(Matrix::Reference, self.cells.len());
-        let attempts = run.run(self.cells.clone(), |_| {}).await?;
+        let cells = reference_cells(&self.cells);
+        self.planned(Matrix::Reference, cells.len());
+        let attempts = run.run(cells, |_| true).await?;
         let usable = attempts.iter().filter(|a| self.is_usable(&a.start.cell));
         let mut wrong: Vec<String> = usable.filter_map(disagreement).collect();
         if wrong.is_empty() {
@@ -185,10 +203,8 @@ impl<'a> Test<'a> {
         let run = self.matrix(Matrix::Stack, &terms, &self.testers.stack);
         self.doing("every pair once");
         self.planned(Matrix::Stack, self.cells.len());
-        run.run(self.cells.clone(), |queue| {
-            queue.retain(|cell| self.is_usable(cell))
-        })
-        .await?;
+        run.run(self.cells.clone(), |cell| self.is_usable(cell))
+            .await?;
         loop {
             let more = self.next_round();
             if more.is_empty() {
@@ -196,7 +212,7 @@ impl<'a> Test<'a> {
             }
             self.doing("more rounds, until the data decide");
             self.planned(Matrix::Stack, self.attempts().len() + more.len());
-            let ended = run.run(more, |queue| self.keep_open(queue)).await?;
+            let ended = run.run(more, |cell| self.is_open(cell)).await?;
             if ended.is_empty() {
                 break;
             }
@@ -226,11 +242,11 @@ impl<'a> Test<'a> {
             let cells: Vec<&Cell> = self
                 .cells
                 .iter()
-                .filter(|c| c.category.to_string() == criterion.name && self.is_usable(c))
+                .filter(|c| c.criterion() == criterion.name && self.is_usable(c))
                 .collect();
             let done = attempts
                 .iter()
-                .filter(|a| a.start.cell.category.to_string() == criterion.name)
+                .filter(|a| a.start.cell.criterion() == criterion.name)
                 .count();
             let left = (self.plan.budget as usize).saturating_sub(done);
             let wanted = usize::try_from(clean_needed)
@@ -243,26 +259,22 @@ impl<'a> Test<'a> {
 
     /// Neither node was lost on the way.
     fn is_usable(&self, cell: &Cell) -> bool {
-        let ends = [&cell.pair.from, &cell.pair.to];
+        let ends = cell.pair.nodes();
         self.recorder
             .with(|run| !ends.iter().any(|node| run.degraded.contains_key(*node)))
     }
 
-    /// Keeps the cells that can still tell us something.
-    fn keep_open(&self, queue: &mut VecDeque<Cell>) {
-        let open = self.recorder.with(|run| {
-            let attempts = run.judged_attempts(self.cycle, self.pass);
-            let is_open =
-                |c: &&Criterion| matches!(judge::standing(c, &attempts), Standing::Open { .. });
-            let names = self
-                .plan
-                .criteria
-                .iter()
-                .filter(is_open)
-                .map(|c| c.name.clone());
-            names.collect::<Vec<String>>()
-        });
-        queue.retain(|cell| open.contains(&cell.category.to_string()) && self.is_usable(cell));
+    /// Whether an attempt here can still tell us something.
+    fn is_open(&self, cell: &Cell) -> bool {
+        let name = cell.criterion();
+        let is_undecided = |criterion: &Criterion| {
+            self.recorder.with(|run| {
+                let attempts = run.judged_attempts(self.cycle, self.pass);
+                matches!(judge::standing(criterion, &attempts), Standing::Open { .. })
+            })
+        };
+        let mut own = self.plan.criteria.iter().filter(|c| c.name == name);
+        self.is_usable(cell) && own.any(is_undecided)
     }
 
     /// The stack's attempts of this TEST so far.
@@ -320,7 +332,7 @@ impl<'a> Test<'a> {
         &'a self,
         matrix: Matrix,
         terms: &'a Terms,
-        testers: &'a std::collections::HashMap<NodeName, Tester>,
+        testers: &'a std::collections::HashMap<PeerId, Tester>,
     ) -> MatrixRun<'a> {
         let limits = self.settings.config.tests.connectivity.concurrency;
         MatrixRun {

@@ -1,12 +1,12 @@
 //! Runs cells side by side and journals every attempt.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::HashMap;
 
 use futures::StreamExt;
 use futures::stream::FuturesUnordered;
 use model::attempt::{Attempt, AttemptStart, Cell, Endpoints, Matrix, Observed, Outcome};
 use model::event::Event;
-use model::inventory::NodeName;
+use model::inventory::{NodeName, PeerId};
 use model::protocol::{AttemptId, ClaimedPath, Reason};
 
 use crate::attempt::{Terms, drive};
@@ -21,25 +21,23 @@ pub struct MatrixRun<'a> {
     pub pass: u32,
     pub recorder: &'a Recorder,
     pub terms: &'a Terms,
-    pub testers: &'a HashMap<NodeName, Tester>,
+    pub testers: &'a HashMap<PeerId, Tester>,
     pub limits: Limits,
 }
 
 impl MatrixRun<'_> {
-    /// Runs every cell once, except those that `prune` takes off the queue before
-    /// their turn comes. Returns the attempts in the order they ended.
+    /// Runs every cell once that is still wanted when its turn comes. Returns the attempts in the order they ended.
     pub async fn run(
         &self,
         cells: impl IntoIterator<Item = Cell>,
-        prune: impl Fn(&mut VecDeque<Cell>),
+        is_wanted: impl Fn(&Cell) -> bool,
     ) -> Result<Vec<Attempt>, RecordError> {
         let mut schedule = Schedule::new(cells, self.limits);
         let mut running = FuturesUnordered::new();
         let mut ended = Vec::new();
         let mut position = self.positions_used();
         loop {
-            prune(&mut schedule.waiting);
-            while let Some((cell, at_once)) = schedule.next() {
+            while let Some((cell, at_once)) = schedule.next(&is_wanted) {
                 running.push(self.attempt(cell, position, at_once));
                 position += 1;
             }
@@ -90,10 +88,11 @@ impl MatrixRun<'_> {
             return Ok(());
         }
         let pair = &attempt.start.cell.pair;
-        for node in [&pair.from, &pair.to] {
-            let Some(tester) = self.testers.get(node) else {
+        for peer in [pair.caller(), pair.callee()] {
+            let Some(tester) = self.testers.get(&peer) else {
                 continue;
             };
+            let node = &peer.node;
             if self.is_degraded(node) || tester.host.is_reachable().await {
                 continue;
             }
@@ -118,20 +117,19 @@ impl MatrixRun<'_> {
         &self,
         cell: &Cell,
     ) -> Result<(crate::attempt::End, crate::attempt::End), String> {
-        let tester = |node: &NodeName| {
+        let tester = |peer: PeerId| {
+            let node = &peer.node;
             if self.is_degraded(node) {
                 return Err(format!("{node} is degraded"));
             }
             self.testers
-                .get(node)
-                .ok_or_else(|| format!("no tester runs on {node}"))
+                .get(&peer)
+                .ok_or_else(|| format!("no tester runs as {peer}"))
         };
-        let (from, to) = (tester(&cell.pair.from)?, tester(&cell.pair.to)?);
-        let (caller, callee) = tokio::join!(from.end(), to.end());
-        Ok((
-            caller.map_err(|e| e.to_string())?,
-            callee.map_err(|e| e.to_string())?,
-        ))
+        let (from, to) = (tester(cell.pair.caller())?, tester(cell.pair.callee())?);
+        let family = cell.pair.family;
+        let (caller, callee) = tokio::join!(from.end(family), to.end(family));
+        Ok((caller?, callee?))
     }
 
     fn id(&self, position: u32) -> AttemptId {

@@ -1,10 +1,11 @@
 //! What was delivered, by flow, and what was not, by reason.
 
 use std::collections::HashMap;
-use std::net::{Ipv4Addr, SocketAddr};
+use std::net::{IpAddr, SocketAddr};
 
 use model::flow::{FlowCount, FlowKey};
 
+use super::flows::Flows;
 use super::lateness::{Histogram, Lateness};
 use super::packet::Packet;
 use crate::control::WanCounters;
@@ -12,13 +13,13 @@ use crate::control::WanCounters;
 /// Guarded by one lock, taken once a packet.
 #[derive(Debug, Default)]
 pub struct Counters {
-    flows: HashMap<FlowKey, (u64, u64)>,
+    flows: Flows,
     totals: WanCounters,
     lateness: Histogram,
     fragments: HashMap<FragmentKey, FlowKey>,
 }
 
-type FragmentKey = (Ipv4Addr, Ipv4Addr, u16);
+type FragmentKey = (IpAddr, IpAddr, u32);
 
 /// Fragmented packets whose end is awaited; one whose end was lost is forgotten.
 const MOST_FRAGMENTED: usize = 4096;
@@ -27,9 +28,7 @@ impl Counters {
     pub fn delivered(&mut self, packet: &Packet) {
         self.totals.delivered += packet.segments;
         if let Some(flow) = self.flow(packet) {
-            let (packets, bytes) = self.flows.entry(flow).or_default();
-            *packets += packet.segments;
-            *bytes += packet.payload;
+            self.flows.add(flow, packet.segments, packet.payload);
         }
     }
 
@@ -71,19 +70,6 @@ impl Counters {
 
     /// Flows that start or end at one of these; all of them for an empty list.
     pub fn flows(&self, touching: &[SocketAddr]) -> Vec<FlowCount> {
-        let wanted = |flow: &FlowKey| {
-            touching.is_empty()
-                || touching.contains(&flow.source)
-                || touching.contains(&flow.destination)
-        };
-        self.flows
-            .iter()
-            .filter(|(flow, _)| wanted(flow))
-            .map(|(flow, (packets, bytes))| FlowCount {
-                flow: *flow,
-                packets: *packets,
-                bytes: *bytes,
-            })
-            .collect()
+        self.flows.touching(touching)
     }
 }

@@ -11,6 +11,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
+use crate::family::Family;
 use crate::inventory::Node;
 
 /// With every default filled in.
@@ -59,6 +60,8 @@ pub struct DeployConfig {
     pub install_path: String,
     pub service_prefix: String,
     pub nodes: Nodes,
+    /// Testers of the stack on a node, where its inventory does not say.
+    pub peers_per_node: u16,
 }
 
 /// `all`, or a list of names.
@@ -97,6 +100,10 @@ pub struct TestsConfig {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct ConnectivityConfig {
+    /// Address families to try, each with cells and criteria of its own.
+    pub families: Vec<Family>,
+    /// Ordered pairs to draw where there are more; `None` tries all.
+    pub sample: Option<u32>,
     pub success_criteria: PerCategory,
     pub margins: PerCategory,
     pub budget: u32,

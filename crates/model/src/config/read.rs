@@ -6,7 +6,8 @@ use serde::Deserialize;
 use serde_json::Value;
 
 use super::{Config, Nodes, Wait, parse_duration};
-use crate::inventory::{Fleet, Node, Role};
+use crate::family::Family;
+use crate::inventory::{Fleet, MOST_PEERS, Node, Role};
 use crate::problem::{Problem, Problems, Source, did_you_mean, none_or};
 
 const DEFAULTS: &str = include_str!("default.yaml");
@@ -219,6 +220,7 @@ fn problems(config: &Config, source: &Source) -> Vec<Problem> {
         ("timeout_seconds", connectivity.timeout_seconds),
         ("total", connectivity.concurrency.total as u64),
         ("per_node", connectivity.concurrency.per_node as u64),
+        ("sample", connectivity.sample.map_or(1, u64::from)),
     ] {
         if number == 0 {
             found.push(source.problem_with(
@@ -227,6 +229,23 @@ fn problems(config: &Config, source: &Source) -> Vec<Problem> {
                 "give a number from 1 up",
             ));
         }
+    }
+    let families = &connectivity.families;
+    let is_twice = families.len() > 1 && families[1..].contains(&families[0]);
+    if families.is_empty() || is_twice {
+        found.push(source.problem_with(
+            "families",
+            "`families` must list each family once, and at least one",
+            "write [ipv4], [ipv6] or [ipv4, ipv6]",
+        ));
+    }
+    let peers = config.deploy.peers_per_node;
+    if !(1..=MOST_PEERS).contains(&peers) {
+        found.push(source.problem_with(
+            "peers_per_node",
+            format!("a node cannot have {peers} peers"),
+            format!("give a number from 1 to {MOST_PEERS}"),
+        ));
     }
     for (name, wait) in [
         ("wait_1hr", &config.soak.wait_1hr),
@@ -328,13 +347,16 @@ mod shape {
     shape!(Deploy {
         install_path: String,
         service_prefix: String,
-        nodes: Nodes
+        nodes: Nodes,
+        peers_per_node: u16
     });
     shape!(Bootstrap { registry: String, nodes: Vec<String> });
     shape!(Tests {
         connectivity: Connectivity
     });
     shape!(Connectivity {
+        families: Vec<Family>,
+        sample: u32,
         success_criteria: PerCategory,
         margins: PerCategory,
         budget: u32,

@@ -3,8 +3,10 @@
 //! These are the validated types. Reading YAML into them, with errors that show
 //! file, line and remedy, is `inventory::read`.
 
+mod peer;
 mod read;
 
+pub use peer::{NotAPeer, PeerId};
 pub use read::read;
 
 use std::collections::BTreeMap;
@@ -13,6 +15,7 @@ use std::net::IpAddr;
 
 use serde::{Deserialize, Serialize};
 
+use crate::family::Family;
 use crate::nat::NatSpec;
 
 /// A node's name: unique in its fleet, `[a-z0-9-]`, at most 63 characters.
@@ -38,6 +41,9 @@ impl fmt::Display for NodeName {
     }
 }
 
+/// Testers of one stack that a node may run. Each has its own share of the ports.
+pub const MOST_PEERS: u16 = 100;
+
 /// All hosts of one inventory file, in its order.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Fleet {
@@ -59,6 +65,8 @@ pub struct Node {
     pub region: String,
     pub role: Role,
     pub nat: Option<NodeNat>,
+    /// Testers of the stack to run here; `None` leaves it to the config.
+    pub peers: Option<u16>,
     /// What the inventory says runs here already, by name (`prometheus`, …).
     pub services: Vec<String>,
     /// Ports by service name; protocol is part of the entry.
@@ -87,6 +95,12 @@ impl Node {
 
     pub fn address(&self) -> IpAddr {
         self.addresses[0]
+    }
+
+    /// The first of a family.
+    pub fn address_in(&self, family: Family) -> Option<IpAddr> {
+        let mut all = self.addresses.iter().copied();
+        all.find(|address| Family::of(*address) == family)
     }
 }
 

@@ -133,6 +133,20 @@ impl Certificate {
         }
     }
 
+    /// Whether it is a stateful firewall that translates nothing.
+    ///
+    /// # Errors
+    /// A sentence with the measurement.
+    pub fn check_firewall(&self) -> Result<(), String> {
+        if self.front == Front::Firewall && !self.contradicts(Behaviour::FIREWALL) {
+            return Ok(());
+        }
+        Err(format!(
+            "labelled a stateful IPv6 firewall, measured as {}",
+            self.describe()
+        ))
+    }
+
     fn contradicts(&self, wanted: Behaviour) -> bool {
         self.mapping
             .is_some_and(|mapping| mapping != wanted.mapping)

@@ -1,9 +1,9 @@
 //! From a run, and what was collected after it, to the proof.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 
-use crate::attempt::{Attempt, Cell, Counted, Matrix, ObservedPath};
-use crate::cells::{cells, focus_of};
+use crate::attempt::{Attempt, Cell, Counted, Matrix, ObservedPath, Pair};
+use crate::cells::cells;
 use crate::config::{Choice, ProofMode};
 use crate::event::{Plan, PlanNode, StopCause};
 use crate::judge;
@@ -34,7 +34,8 @@ pub fn build(run: &Run, plan: &Plan, collected: Collected, now: Timestamp) -> Pr
     let judged = run.judged_attempts(cycle, pass);
     let judgement = judge::judge(plan, &judged);
     let (verdict, summary) = verdict(run, judgement.verdict, judgement.summary);
-    let cells = cells(&plan.nodes, focus_of(plan));
+    let cells = cells(plan);
+    let tried = Tried::new(run, &judged, (cycle, pass));
     Proof {
         schema: SCHEMA,
         verdict,
@@ -51,7 +52,7 @@ pub fn build(run: &Run, plan: &Plan, collected: Collected, now: Timestamp) -> Pr
         criteria: judgement.criteria,
         matrix: cells
             .iter()
-            .map(|cell| matrix_cell(run, cell, &judged, (cycle, pass)))
+            .map(|cell| matrix_cell(run, cell, &tried))
             .collect(),
         attempts: run.attempts.clone(),
         nodes: plan
@@ -91,20 +92,39 @@ fn verdict(run: &Run, judged: Verdict, summary: String) -> (Verdict, String) {
     }
 }
 
-fn matrix_cell(run: &Run, cell: &Cell, judged: &[&Attempt], test: (u32, u32)) -> MatrixCell {
-    let attempts: Vec<&Attempt> = judged
-        .iter()
-        .copied()
-        .filter(|a| a.start.cell.pair == cell.pair)
-        .collect();
+/// One TEST's attempts by their pairs.
+struct Tried<'a> {
+    stack: HashMap<&'a Pair, Vec<&'a Attempt>>,
+    reference: HashMap<&'a Pair, &'a Attempt>,
+}
+
+impl<'a> Tried<'a> {
+    fn new(run: &'a Run, judged: &[&'a Attempt], test: (u32, u32)) -> Self {
+        let mut tried = Self {
+            stack: HashMap::new(),
+            reference: HashMap::new(),
+        };
+        for attempt in judged {
+            let pair = &attempt.start.cell.pair;
+            tried.stack.entry(pair).or_default().push(attempt);
+        }
+        let references = run.attempts.iter().filter(|a| {
+            a.start.matrix == Matrix::Reference && (a.start.cycle, a.start.pass) == test
+        });
+        for attempt in references {
+            let pair = &attempt.start.cell.pair;
+            tried.reference.entry(pair).or_insert(attempt);
+        }
+        tried
+    }
+}
+
+fn matrix_cell(run: &Run, cell: &Cell, tried: &Tried<'_>) -> MatrixCell {
+    let attempts = tried.stack.get(&cell.pair).map_or(&[][..], Vec::as_slice);
     let first = attempts.first();
     let counted = |what| attempts.iter().filter(|a| a.verdict() == what).count() as u64;
     let successes = counted(Counted::Success);
-    let reference = run.attempts.iter().find(|a| {
-        a.start.matrix == Matrix::Reference
-            && a.start.cell.pair == cell.pair
-            && (a.start.cycle, a.start.pass) == test
-    });
+    let reference = tried.reference.get(&cell.pair.without_peers());
     MatrixCell {
         pair: cell.pair.clone(),
         category: cell.category,
@@ -126,8 +146,9 @@ fn matrix_cell(run: &Run, cell: &Cell, judged: &[&Attempt], test: (u32, u32)) ->
 
 /// Why a cell was not tried, where a node is to blame.
 fn absent(run: &Run, cell: &Cell) -> Option<String> {
-    let ends = [&cell.pair.from, &cell.pair.to];
-    let degraded = ends
+    let degraded = cell
+        .pair
+        .nodes()
         .into_iter()
         .find(|name| run.degraded.contains_key(*name))?;
     Some(format!("not tried: {degraded} took no part"))
@@ -138,10 +159,7 @@ fn proof_node(run: &Run, plan: &Plan, node: &PlanNode) -> ProofNode {
     let (mut digest, mut stack) = (None, None);
     for deployed in run.deployed.iter().filter(|d| d.node == node.name) {
         services.insert(deployed.unit.clone(), deployed.digest.clone());
-        if deployed
-            .unit
-            .ends_with(&format!("-{}.service", plan.module))
-        {
+        if is_tester(&deployed.unit, &plan.module) {
             digest = Some(deployed.digest.clone());
             stack.clone_from(&deployed.stack);
         }
@@ -157,11 +175,19 @@ fn proof_node(run: &Run, plan: &Plan, node: &PlanNode) -> ProofNode {
             None => "not tried".into(),
         },
         nat: nat_proof(run, node),
+        firewall: firewall_proof(run, node),
         digest,
         services,
         stack,
         kernel: facts.map(|f| f.kernel.clone()),
     }
+}
+
+/// `…-quic-test.service`, or a peer of several: `…-quic-test@2.service`.
+fn is_tester(unit: &str, module: &str) -> bool {
+    let name = unit.trim_end_matches(".service");
+    let name = name.split_once('@').map_or(name, |(name, _)| name);
+    name.ends_with(&format!("-{module}"))
 }
 
 fn nat_proof(run: &Run, node: &PlanNode) -> NodeNatProof {
@@ -173,6 +199,15 @@ fn nat_proof(run: &Run, node: &PlanNode) -> NodeNatProof {
             .map(|m| m.certificate.evidence.clone())
             .unwrap_or_default(),
     }
+}
+
+fn firewall_proof(run: &Run, node: &PlanNode) -> Option<NodeNatProof> {
+    let measured = run.firewalls.get(&node.name)?;
+    Some(NodeNatProof {
+        labelled: "a stateful firewall without translation".into(),
+        measured: measured.certificate.describe(),
+        evidence: measured.certificate.evidence.clone(),
+    })
 }
 
 /// Degraded nodes first: nobody may overlook that they are missing.

@@ -12,6 +12,12 @@ use tokio::io::AsyncWriteExt;
 use crate::error::FleetError;
 use crate::quote::quote;
 
+/// Standard input goes in pieces with a rest between them. Without it a window full
+/// of bytes lies in sshd at once, whose buffer grows by little and is copied each
+/// time: 90 ms of its host's processor a connection. With it, at most 32 MB/s.
+const PIECE: usize = 64 * 1024;
+const PAUSE: Duration = Duration::from_millis(2);
+
 /// How hosts are reached.
 #[derive(Debug, Clone)]
 pub struct Reach {
@@ -183,7 +189,10 @@ impl Host {
         let mut child = command.spawn().await.map_err(|e| broken(e.to_string()))?;
         if let (Some(content), Some(mut pipe)) = (stdin, child.stdin().take()) {
             let mut sent = 0;
-            for piece in content.chunks(64 * 1024) {
+            for (i, piece) in content.chunks(PIECE).enumerate() {
+                if i > 0 {
+                    tokio::time::sleep(PAUSE).await;
+                }
                 // A command that ends early has its own words for why.
                 if pipe.write_all(piece).await.is_err() {
                     break;

@@ -16,7 +16,12 @@ const CONNECT: Duration = Duration::from_secs(10);
 /// Chosen, and not touched yet.
 pub enum Ground {
     Twin(crate::twin::Choice),
-    Hosts { file: PathBuf, fleet: Fleet },
+    Hosts {
+        file: PathBuf,
+        fleet: Fleet,
+        /// The file's text.
+        inventory: String,
+    },
 }
 
 /// Ready to be run on; goes away with this value where it was made for it.
@@ -41,6 +46,7 @@ impl Ground {
                 Ok(Self::Hosts {
                     file: file.to_owned(),
                     fleet,
+                    inventory: text,
                 })
             }
             None => {
@@ -59,6 +65,14 @@ impl Ground {
         match self {
             Self::Twin(twin) => &twin.fleet,
             Self::Hosts { fleet, .. } => fleet,
+        }
+    }
+
+    /// The inventory's file; `None` for a twin that was up already.
+    pub fn file(&self) -> Option<PathBuf> {
+        match self {
+            Self::Twin(twin) => twin.file.clone(),
+            Self::Hosts { file, .. } => std::path::absolute(file).ok(),
         }
     }
 
@@ -90,6 +104,7 @@ impl Ground {
                 reach: Reach {
                     ssh_config: None,
                     connect_timeout: CONNECT,
+                    control_dir: None,
                 },
                 observers: Observers {
                     first: Some(Arc::new(HostCounters::default())),

@@ -16,9 +16,12 @@ mod logs;
 mod nat;
 mod nodes;
 mod project;
+mod resume;
+mod running;
 mod runs;
 mod screen;
 mod start;
+mod started;
 mod status;
 mod stop;
 #[cfg(target_os = "linux")]
@@ -48,6 +51,10 @@ struct Cli {
 enum Command {
     /// Build, deploy, test and judge a project; leave a proof
     Start(Box<start::StartArgs>),
+    /// Go on with a project's newest run, wherever it was stopped or killed
+    Resume(resume::ResumeArgs),
+    /// Go on with a run that waits in FIX: you have mended what failed
+    Fixed(resume::ResumeArgs),
     /// Judge a run again, offline, from its journal alone
     Verify(verify::VerifyArgs),
     /// Sign a run that has ended with your SSH key
@@ -84,6 +91,8 @@ enum Command {
 fn main() -> ExitCode {
     let result = match Cli::parse().command {
         Command::Start(args) => start::run(*args),
+        Command::Resume(args) => resume::run(&args, engine::How::AsItWas),
+        Command::Fixed(args) => resume::run(&args, engine::How::Fixed),
         Command::Verify(args) => verify::run(&args),
         Command::Sign(args) => verify::sign(args),
         Command::Confirm(args) => confirm::run(args),

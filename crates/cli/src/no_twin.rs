@@ -10,6 +10,8 @@ use crate::ground::Standing;
 pub struct Choice {
     pub name: String,
     pub fleet: Fleet,
+    pub inventory: String,
+    pub file: Option<PathBuf>,
     pub is_up: bool,
 }
 
@@ -25,6 +27,10 @@ impl Choice {
             help = "name hosts of your own with --fleet FILE, or run this in a Linux VM",
             "the twin needs Linux: it boots hosts in network namespaces"
         )
+    }
+
+    pub fn again(_name: &str, _inventory: &str, _booted_for_us: bool) -> miette::Result<Self> {
+        Self::of("", None)
     }
 
     pub fn stand(self, _keep: bool, _say: impl FnMut(String)) -> miette::Result<Standing> {

@@ -15,6 +15,8 @@ const CONFIGS: [&str; 3] = [
 pub struct Project {
     /// What the config's relative paths are relative to.
     pub dir: PathBuf,
+    /// Where the config was found.
+    pub file: PathBuf,
     pub config: ConfigFile,
 }
 
@@ -48,7 +50,7 @@ impl Project {
             .into_diagnostic()
             .wrap_err_with(|| format!("cannot read the config `{}`", file.display()))?;
         let config = model::config::read(&file.display().to_string(), &text)?;
-        Ok(Some(Self { dir, config }))
+        Ok(Some(Self { dir, file, config }))
     }
 
     /// The inventory that the config names, where there is one.
@@ -117,7 +119,7 @@ pub fn state_dir(configured: Option<PathBuf>) -> PathBuf {
         .unwrap_or_else(|| Path::new(".vps-test-state").to_owned())
 }
 
-fn home() -> Option<PathBuf> {
+pub fn home() -> Option<PathBuf> {
     std::env::var_os("HOME")
         .filter(|home| !home.is_empty())
         .map(PathBuf::from)

@@ -2,31 +2,26 @@
 
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
-use std::sync::Arc;
 use std::time::Duration;
 
 use clap::Args;
-use engine::{
-    Capture, Claim, ClaimError, Ended, HostCounters, Keep, Observers, RunDir, Settings, Sink,
-    StackPatch, Wish,
-};
+use engine::{RunDir, StackPatch, Wish};
 use jiff::Timestamp;
 use miette::{IntoDiagnostic, WrapErr};
 use model::baseline::Baseline;
 use model::config::{Config, CriteriaMode, parse_duration};
-use model::event::{Plan, StopCause};
-use model::inventory::Fleet;
-use model::stats::Verdict;
+use model::event::Plan;
 use model::suite::Suite;
-use tokio::sync::watch;
+use serde::{Deserialize, Serialize};
 
 use crate::detach::{self, Detached};
 use crate::exit::{self, Infrastructure};
-use crate::ground::{Ground, Standing};
+use crate::ground::Ground;
 use crate::interview::{self, Answers, Decision, Words};
 use crate::project::Project;
-use crate::runs::Loop;
+use crate::running::{claim, exit_code, listen, of_run, refuse_second, show, sinks};
 use crate::screen;
+use crate::started::{GroundRecord, Started};
 
 #[derive(Debug, Args)]
 pub struct StartArgs {
@@ -75,8 +70,9 @@ pub struct StartArgs {
     into: Option<PathBuf>,
 }
 
-#[derive(Debug, Clone, Copy, clap::ValueEnum)]
-enum CaptureWhich {
+#[derive(Debug, Clone, Copy, clap::ValueEnum, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum CaptureWhich {
     None,
     Failures,
     All,
@@ -143,6 +139,7 @@ pub fn run(args: StartArgs) -> miette::Result<ExitCode> {
         .wrap_err("cannot start threads")?;
     let stopped = listen(&runtime);
     let inventory = ground.inventory().clone();
+    let started = started(&args, &project, &plan, &ground, stack.as_ref())?;
     let standing = ground.stand(args.keep, |line| {
         if !args.json {
             println!("  {line}");
@@ -152,31 +149,48 @@ pub fn run(args: StartArgs) -> miette::Result<ExitCode> {
     claim
         .runs_in(dir.path())
         .map_err(|e| Infrastructure::from_error(&e))?;
-    let settings = settings(
-        &args,
-        &project,
-        &plan.project,
-        &inventory,
-        &standing,
-        stack,
-        &dir,
-    )?;
+    started.write(&dir)?;
+    let settings = started.settings(&inventory, &standing, &dir)?;
     let ended = runtime
         .block_on(engine::run(
             &settings,
             plan,
             &dir,
-            sinks(args.json),
+            sinks(args.json, &settings.config, &dir),
             stopped,
         ))
-        .map_err(|e| Infrastructure::from_error(&e))?;
+        .map_err(of_run)?;
     if let Some(key) = key {
         engine::sign(&dir, &key).map_err(|e| Infrastructure::from_error(&e))?;
     }
-    show(&ended, &dir, args.json)?;
+    show(&ended, &dir, args.json);
     drop(standing);
     drop(claim);
     Ok(exit_code(&ended))
+}
+
+/// What it takes to go on with this run later.
+fn started(
+    args: &StartArgs,
+    project: &Project,
+    plan: &Plan,
+    ground: &Ground,
+    stack: Option<&StackPatch>,
+) -> miette::Result<Started> {
+    Ok(Started {
+        project: plan.project.clone(),
+        workspace: project.workspace()?,
+        stack: stack.map(StackPatch::absolute),
+        ground: GroundRecord::of(ground, args.keep)?,
+        cross_check: args.cross_check,
+        capture: args.capture,
+        sign: args.sign.clone(),
+        judged_by: [Some(project.file.clone()), ground.file()]
+            .into_iter()
+            .flatten()
+            .collect(),
+        config: project.settings().clone(),
+    })
 }
 
 /// As given, or as answered before this went into the background.
@@ -199,40 +213,6 @@ fn decide(args: &StartArgs) -> miette::Result<Decision> {
     } else {
         interview::decide()
     }
-}
-
-/// Before anybody is asked anything.
-fn refuse_second(state_dir: &Path, project: Option<&str>) -> miette::Result<()> {
-    match project.and_then(|name| Some((name, Claim::holder(state_dir, name)?))) {
-        Some((name, holder)) => Err(runs_already(state_dir, name, Some(&holder))),
-        None => Ok(()),
-    }
-}
-
-fn claim(state_dir: &Path, project: &str) -> miette::Result<Claim> {
-    Claim::take(state_dir, project).map_err(|error| match error {
-        ClaimError::Held { holder } => runs_already(state_dir, project, holder.as_ref()),
-        other @ ClaimError::Io { .. } => Infrastructure::from_error(&other),
-    })
-}
-
-fn runs_already(
-    state_dir: &Path,
-    project: &str,
-    holder: Option<&engine::Holder>,
-) -> miette::Report {
-    let state = Loop::of(state_dir, project, Timestamp::now())
-        .and_then(|one| one.status?.ok())
-        .map_or("starting".to_owned(), |status| status.state.to_string());
-    let pid = holder.map_or(String::new(), |holder| {
-        format!(" in process {}", holder.pid)
-    });
-    miette::miette!(
-        help = format!(
-            "watch it with `vps-test status {project} --watch`, or end it with `vps-test stop {project}`"
-        ),
-        "{project} runs already{pid}: it is in {state}"
-    )
 }
 
 fn run_dir(args: &StartArgs, state_dir: &Path, project: &str) -> miette::Result<RunDir> {
@@ -313,121 +293,6 @@ fn baseline(
         tolerance: improvement.tolerance,
     };
     Ok(Some(engine::baseline(&ask)?))
-}
-
-fn settings(
-    args: &StartArgs,
-    project: &Project,
-    name: &str,
-    inventory: &Fleet,
-    standing: &Standing,
-    stack: Option<StackPatch>,
-    dir: &RunDir,
-) -> miette::Result<Settings> {
-    let config = project.settings();
-    let (module_name, module) = config
-        .module_of(name)
-        .ok_or_else(|| miette::miette!("no module tests `{name}`"))?;
-    Ok(Settings {
-        fleet: standing.fleet.clone(),
-        reach: standing.reach.clone(),
-        project: name.to_owned(),
-        module_name: module_name.to_owned(),
-        module: module.clone(),
-        workspace: project.workspace()?,
-        bootstrap: config
-            .bootstrap_nodes(inventory)
-            .into_iter()
-            .map(|(n, port)| (n.name.clone(), port))
-            .collect(),
-        registry: config
-            .registry_node(inventory)
-            .map(|(n, port)| (n.name.clone(), port)),
-        config: config.clone(),
-        stack,
-        observers: observers(standing, args.cross_check),
-        links_are_set: standing.links_are_set,
-        capture: Capture {
-            keep: match args.capture {
-                CaptureWhich::None => Keep::None,
-                CaptureWhich::Failures => Keep::Failures,
-                CaptureWhich::All => Keep::All,
-            },
-            directory: dir.path().join("captures"),
-        },
-    })
-}
-
-/// With a second count, the hosts' own, where the first is the twin's.
-fn observers(standing: &Standing, cross_check: bool) -> Observers {
-    let mut observers = standing.observers.clone();
-    if cross_check {
-        observers.witness = Some(Arc::new(HostCounters::default()));
-    }
-    observers
-}
-
-fn sinks(json: bool) -> Vec<Box<dyn Sink>> {
-    if json {
-        vec![Box::new(screen::json::Lines)]
-    } else {
-        vec![Box::new(screen::live::Live::new())]
-    }
-}
-
-/// Turns true when somebody asks for an end; from here on a signal kills nothing.
-fn listen(runtime: &tokio::runtime::Runtime) -> watch::Receiver<bool> {
-    let (stop, stopped) = watch::channel(false);
-    runtime.spawn(async move {
-        asked_to_stop().await;
-        let _ = stop.send(true);
-        // The sender lives as long as the run: a dropped one is no request.
-        std::future::pending::<()>().await;
-    });
-    stopped
-}
-
-/// Ctrl-C, or a termination.
-async fn asked_to_stop() {
-    use tokio::signal::unix::{SignalKind, signal};
-    let Ok(mut terminate) = signal(SignalKind::terminate()) else {
-        return std::future::pending().await;
-    };
-    tokio::select! {
-        _ = tokio::signal::ctrl_c() => {}
-        _ = terminate.recv() => {}
-    }
-}
-
-fn show(ended: &Ended, dir: &RunDir, json: bool) -> miette::Result<()> {
-    let document = ended.document.display().to_string();
-    if json {
-        let line = serde_json::json!({
-            "ended": { "verdict": ended.proof.verdict, "summary": ended.proof.summary,
-                       "run": dir.path(), "proof": document }
-        });
-        println!("{line}");
-    } else {
-        print!(
-            "{}",
-            screen::summary::render(
-                &ended.proof,
-                &document,
-                ended.stopped,
-                screen::Paint::detect()
-            )
-        );
-    }
-    Ok(())
-}
-
-fn exit_code(ended: &Ended) -> ExitCode {
-    match (ended.stopped, ended.proof.verdict) {
-        (Some(StopCause::Infrastructure), _) => ExitCode::from(exit::INFRASTRUCTURE),
-        (_, Verdict::Pass) => exit::PASS,
-        (_, Verdict::Fail) => exit::fail(),
-        (_, Verdict::Inconclusive) => exit::inconclusive(),
-    }
 }
 
 #[cfg(test)]

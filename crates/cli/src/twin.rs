@@ -21,8 +21,13 @@ const CONNECT: Duration = Duration::from_secs(10);
 pub struct Choice {
     pub name: String,
     pub fleet: Fleet,
-    inventory: String,
+    /// The text that `fleet` was read from.
+    pub inventory: String,
+    /// The file of that text, where it was just read.
+    pub file: Option<PathBuf>,
     pub is_up: bool,
+    /// Goes away after the run though it is up: the run booted it.
+    booted_for_us: bool,
 }
 
 impl Choice {
@@ -32,8 +37,10 @@ impl Choice {
             Ok(twin) => Ok(Self {
                 name: name.into(),
                 fleet: twin.fleet().clone(),
-                inventory: String::new(),
+                inventory: twin.inventory()?,
+                file: configured.and_then(|file| std::path::absolute(file).ok()),
                 is_up: true,
+                booted_for_us: false,
             }),
             Err(LabError::NotUp { .. }) => {
                 let file = inventory_file::find(configured)?;
@@ -43,16 +50,37 @@ impl Choice {
                     name: name.into(),
                     fleet,
                     inventory,
+                    file: std::path::absolute(file).ok(),
                     is_up: false,
+                    booted_for_us: false,
                 })
             }
             Err(error) => Err(error.into()),
         }
     }
 
+    /// The one that a run stood on, up or to be booted again.
+    pub fn again(name: &str, inventory: &str, booted_for_us: bool) -> miette::Result<Self> {
+        let is_up = match Twin::open(name) {
+            Ok(twin) if twin.inventory()? == inventory => true,
+            Ok(_) => return Err(LabError::OtherFleet { name: name.into() }.into()),
+            Err(LabError::NotUp { .. }) => false,
+            Err(error) => return Err(error.into()),
+        };
+        Ok(Self {
+            name: name.into(),
+            fleet: model::inventory::read("plan.yaml", inventory)?,
+            inventory: inventory.into(),
+            file: None,
+            is_up,
+            booted_for_us,
+        })
+    }
+
     pub fn stand(self, keep: bool, mut say: impl FnMut(String)) -> miette::Result<Standing> {
         let (twin, until_dropped) = if self.is_up {
-            (Twin::open(&self.name)?, None)
+            let until = self.booted_for_us.then(|| UntilDropped::new(&self.name));
+            (Twin::open(&self.name)?, until)
         } else {
             let began = Instant::now();
             let options = UpOptions {
@@ -73,6 +101,7 @@ impl Choice {
             reach: Reach {
                 ssh_config: Some(twin.ssh_config()),
                 connect_timeout: CONNECT,
+                control_dir: None,
             },
             observers: Observers {
                 first: Some(Arc::new(Wan(twin))),

@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use futures::future::join_all;
 use model::config::{Choice, ProofMode};
-use model::event::{Collected, Environment, EvidenceFile, EvidenceKind, Plan};
+use model::event::{Collected, Environment, EvidenceFile, EvidenceKind};
 use model::inventory::NodeName;
 use model::payload::sha256_hex;
 use model::run::Run;
@@ -57,14 +57,14 @@ fn system() -> String {
 pub async fn collect(
     settings: &Settings,
     recorder: &Recorder,
-    plan: &Plan,
     dir: &RunDir,
     live: &Live,
 ) -> Result<Collected, RunDirError> {
-    let mode = ProofMode::parse(&plan.proof_mode).unwrap_or(ProofMode::AllEvidence);
+    let asked = |run: &Run| ProofMode::parse(&run.plan.as_ref()?.proof_mode).ok();
+    let mode = recorder.with(asked).unwrap_or(ProofMode::AllEvidence);
     let mut files = rulesets(dir, live).await?;
     if mode.wants_logs() {
-        files.extend(logs(recorder, dir, live).await?);
+        files.extend(logs(recorder, dir, live, "logs").await?);
     }
     if mode.wants_metrics() {
         files.extend(metrics(dir, live).await?);
@@ -94,12 +94,13 @@ fn keep(
     })
 }
 
-/// `logs/NODE.UNIT.log`, of every unit that was deployed. A host that cannot say
+/// `INTO/NODE.UNIT.log`, of every unit that was deployed. A host that cannot say
 /// any more leaves its reason in the file.
-async fn logs(
+pub async fn logs(
     recorder: &Recorder,
     dir: &RunDir,
     live: &Live,
+    into: &str,
 ) -> Result<Vec<EvidenceFile>, RunDirError> {
     let wanted: BTreeSet<_> = recorder.with(|run| {
         run.deployed
@@ -116,7 +117,7 @@ async fn logs(
                 .await
                 .unwrap_or_else(|e| format!("not collected: {e}\n"));
             (
-                format!("logs/{node}.{}.log", unit.trim_end_matches(".service")),
+                format!("{into}/{node}.{}.log", unit.trim_end_matches(".service")),
                 text,
             )
         })

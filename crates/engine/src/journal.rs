@@ -26,15 +26,22 @@ pub enum JournalError {
         line: usize,
         detail: String,
     },
+    #[error("another vps-test writes to the journal `{path}`; stop it, or wait until it ends")]
+    Held { path: PathBuf },
 }
 
 #[derive(Debug)]
 pub struct Journal {
     path: PathBuf,
+    /// Locked for as long as this value lives: a run has one writer.
     file: File,
     next_seq: u64,
     /// What the next entry follows on.
     head: String,
+    /// Of what is written and synced.
+    length: u64,
+    /// An append failed: what follows would stand behind a torn line.
+    is_broken: bool,
 }
 
 impl Journal {
@@ -49,11 +56,14 @@ impl Journal {
                 path: path.into(),
                 source,
             })?;
+        hold(&file, path)?;
         Ok(Self {
             path: path.into(),
             file,
             next_seq: 0,
             head: link(b""),
+            length: 0,
+            is_broken: false,
         })
     }
 
@@ -66,16 +76,17 @@ impl Journal {
                 source,
             }
         };
+        let mut file = OpenOptions::new()
+            .write(true)
+            .open(path)
+            .map_err(io("open"))?;
+        hold(&file, path)?;
         let Examined {
             entries,
             intact,
             head,
             ..
         } = read_intact(path)?;
-        let mut file = OpenOptions::new()
-            .write(true)
-            .open(path)
-            .map_err(io("open"))?;
         file.set_len(intact).map_err(io("repair"))?;
         file.seek(SeekFrom::End(0)).map_err(io("open"))?;
         let next_seq = entries.len() as u64;
@@ -85,6 +96,8 @@ impl Journal {
                 file,
                 next_seq,
                 head,
+                length: intact,
+                is_broken: false,
             },
             entries,
         ))
@@ -114,12 +127,36 @@ impl Journal {
             path: self.path.clone(),
             source,
         };
-        self.file.write_all(&line).map_err(io)?;
-        self.file.sync_data().map_err(io)?;
+        if self.is_broken {
+            return Err(io(std::io::Error::other("an earlier entry is missing")));
+        }
+        let written = self
+            .file
+            .write_all(&line)
+            .and_then(|()| self.file.sync_data());
+        if let Err(error) = written {
+            self.is_broken = true;
+            // Best effort: a torn last line is understood as well.
+            let _ = self.file.set_len(self.length);
+            return Err(io(error));
+        }
+        self.length += line.len() as u64;
         self.next_seq += 1;
         self.head = head;
         Ok(entry)
     }
+}
+
+fn hold(file: &File, path: &Path) -> Result<(), JournalError> {
+    use std::fs::TryLockError;
+    file.try_lock().map_err(|error| match error {
+        TryLockError::WouldBlock => JournalError::Held { path: path.into() },
+        TryLockError::Error(source) => JournalError::Io {
+            action: "lock",
+            path: path.into(),
+            source,
+        },
+    })
 }
 
 /// All entries of a journal, without opening it for writing.
@@ -257,6 +294,17 @@ mod tests {
             .append(Timestamp::UNIX_EPOCH, finding("two"))
             .unwrap();
         assert_eq!(read(&path).unwrap().len(), 2);
+    }
+
+    #[test]
+    fn a_journal_has_one_writer() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("journal.jsonl");
+        let first = Journal::create(&path).unwrap();
+        let error = Journal::open(&path).unwrap_err();
+        assert!(matches!(error, JournalError::Held { .. }), "{error}");
+        drop(first);
+        assert!(Journal::open(&path).is_ok());
     }
 
     #[test]

@@ -9,6 +9,7 @@ use model::inventory::NodeName;
 
 use crate::publish::Publisher;
 use crate::registry::Registry;
+use crate::lease::Leases;
 use crate::tester::Tester;
 
 #[derive(Default)]
@@ -18,9 +19,21 @@ pub struct Live {
     pub testers: Option<Testers>,
     pub registry: Option<Arc<Registry>>,
     pub publisher: Option<Publisher>,
+    pub leases: Option<Leases>,
 }
 
 impl Live {
+    /// Sessions and testers; binaries are kept.
+    pub fn clear_hosts(&mut self) {
+        self.testers = None;
+        self.hosts.clear();
+    }
+
+    pub fn clear(&mut self) {
+        self.clear_hosts();
+        self.binaries = None;
+    }
+
     /// Whether every session still works.
     pub async fn is_reachable(&self) -> bool {
         let answers = self.hosts.values().map(|host| host.is_reachable());

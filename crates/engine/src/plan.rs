@@ -91,6 +91,7 @@ pub fn plan(config: &Config, module: &str, fleet: &Fleet, wish: &Wish) -> Result
         timeout_ms: tests.timeout_seconds.saturating_mul(1000),
         cooloff_seconds: tests.nat_cooloff_seconds,
         soak_seconds: soak.iter().map(Duration::as_secs).collect(),
+        regression_tolerance: config.soak.regression_tolerance,
         stack: wish.stack.clone(),
         harness_version: env!("CARGO_PKG_VERSION").into(),
     })

@@ -49,9 +49,13 @@ pub trait Sink: Send + Sync {
     fn progress(&self, _progress: &Progress) {}
 }
 
+/// Where times come from: the machine's clock, or a test's.
+pub type Clock = Arc<dyn Fn() -> Timestamp + Send + Sync>;
+
 /// Shared by all tasks of a run.
 #[derive(Clone)]
 pub struct Recorder {
+    clock: Clock,
     inner: Arc<Mutex<Inner>>,
     sinks: Arc<Vec<Box<dyn Sink>>>,
 }
@@ -63,7 +67,12 @@ struct Inner {
 
 impl Recorder {
     pub fn new(journal: Journal, run: Run, sinks: Vec<Box<dyn Sink>>) -> Self {
+        Self::with_clock(journal, run, sinks, Arc::new(Timestamp::now))
+    }
+
+    pub fn with_clock(journal: Journal, run: Run, sinks: Vec<Box<dyn Sink>>, clock: Clock) -> Self {
         Self {
+            clock,
             inner: Arc::new(Mutex::new(Inner { run, journal })),
             sinks: Arc::new(sinks),
         }
@@ -74,7 +83,7 @@ impl Recorder {
     pub fn record(&self, event: Event) -> Result<(), RecordError> {
         let event = redact::event(event).map_err(RecordError::Secret)?;
         let mut inner = self.lock();
-        let at = Timestamp::now();
+        let at = self.now();
         inner.run.apply(at, &event)?;
         let entry = inner.journal.append(at, event)?;
         for sink in self.sinks.iter() {
@@ -85,6 +94,10 @@ impl Recorder {
 
     pub fn journal_path(&self) -> std::path::PathBuf {
         self.lock().journal.path().to_owned()
+    }
+
+    pub fn now(&self) -> Timestamp {
+        (self.clock)()
     }
 
     pub fn progress(&self, progress: &Progress) {

@@ -18,6 +18,14 @@ pub struct RunDirError {
     source: io::Error,
 }
 
+impl RunDirError {
+    pub(crate) fn of(action: &'static str, path: &Path) -> impl FnOnce(io::Error) -> Self {
+        failed(action, path)
+    }
+}
+
+const RESUME: &str = ".resume";
+
 /// A run that cannot be read back.
 #[derive(Debug, thiserror::Error)]
 pub enum ReplayError {
@@ -124,6 +132,48 @@ impl RunDir {
         self.path.join("journal.jsonl")
     }
 
+    /// `.resume/NAME` beside the run: what it needs to go on, until it is complete.
+    /// Not in its directory, as that is for others to read.
+    pub fn private(&self) -> PathBuf {
+        self.path.with_file_name(RESUME).join(self.name())
+    }
+
+    /// What the run was started with.
+    pub fn plan(&self) -> PathBuf {
+        self.private().join("plan.yaml")
+    }
+
+    /// What BUILD_LOCAL made, by digest.
+    pub fn binaries(&self) -> PathBuf {
+        self.private().join("binaries")
+    }
+
+    /// For its owner's eyes alone: a config may hold what is nobody else's business.
+    pub fn write_plan(&self, text: &str) -> Result<PathBuf, RunDirError> {
+        use std::io::Write;
+        use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+        let (dir, path) = (self.private(), self.plan());
+        std::fs::DirBuilder::new()
+            .recursive(true)
+            .mode(0o700)
+            .create(&dir)
+            .map_err(failed("create", &dir))?;
+        std::fs::OpenOptions::new()
+            .write(true)
+            .create(true)
+            .truncate(true)
+            .mode(0o600)
+            .open(&path)
+            .and_then(|mut file| file.write_all(text.as_bytes()))
+            .map_err(failed("write", &path))?;
+        Ok(path)
+    }
+
+    /// Whether every document of its end is written: the manifest is the last.
+    pub fn is_documented(&self) -> bool {
+        self.path.join(crate::manifest::NAME).exists()
+    }
+
     pub fn logs(&self) -> PathBuf {
         self.path.join("logs")
     }
@@ -144,8 +194,12 @@ impl RunDir {
         if let Some(parent) = path.parent() {
             std::fs::create_dir_all(parent).map_err(failed("create", parent))?;
         }
-        std::fs::write(&partial, content).map_err(failed("write", &partial))?;
-        std::fs::rename(&partial, &path).map_err(failed("write", &path))?;
+        let written =
+            std::fs::write(&partial, content).and_then(|()| std::fs::rename(&partial, &path));
+        if let Err(error) = written {
+            let _ = std::fs::remove_file(&partial);
+            return Err(failed("write", &path)(error));
+        }
         Ok(path)
     }
 
@@ -222,7 +276,7 @@ fn directories(parent: &Path) -> impl Iterator<Item = PathBuf> {
 }
 
 #[cfg(unix)]
-fn symlink(target: &Path, link: &Path) -> io::Result<()> {
+pub fn symlink(target: &Path, link: &Path) -> io::Result<()> {
     std::os::unix::fs::symlink(target, link)
 }
 

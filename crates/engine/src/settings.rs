@@ -10,6 +10,7 @@ use crate::capture::Capture;
 use crate::observer::Observers;
 use crate::stack::StackPatch;
 
+#[derive(Clone)]
 pub struct Settings {
     /// The hosts, at the addresses that they have now.
     pub fleet: Fleet,
@@ -24,11 +25,16 @@ pub struct Settings {
     /// Nodes that keep a coordinator, and its port.
     pub bootstrap: Vec<(NodeName, u16)>,
     pub registry: Option<(NodeName, u16)>,
+    /// In place of the workspace's own, where a fix is built in a work tree: what
+    /// is compiled already stays compiled.
+    pub cargo_target: Option<PathBuf>,
     pub stack: Option<StackPatch>,
     pub observers: Observers,
     /// Somebody makes the links between the hosts what the inventory says.
     pub links_are_set: bool,
     pub capture: Capture,
+    /// Files that say how the run is judged: its config and its inventory.
+    pub judged_by: Vec<PathBuf>,
 }
 
 impl Settings {

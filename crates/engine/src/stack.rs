@@ -3,10 +3,11 @@
 //! cargo does it, through its `patch` tables; what was built is written down.
 
 use std::path::{Path, PathBuf};
-use std::process::Command;
 
 use model::event::StackSource;
 use sha2::{Digest, Sha256};
+
+use crate::git::{GitError, git};
 
 #[derive(Debug, thiserror::Error)]
 pub enum StackError {
@@ -16,8 +17,8 @@ pub enum StackError {
     NoCrate { path: PathBuf },
     #[error("`{name}` is not the stack of this project; that is `{stack}`")]
     OtherStack { name: String, stack: String },
-    #[error("cannot run `{command}`: {detail}")]
-    Git { command: String, detail: String },
+    #[error(transparent)]
+    Git(#[from] GitError),
 }
 
 /// How the stack is replaced.
@@ -64,6 +65,29 @@ impl StackPatch {
             given: what.to_owned(),
             replacement,
         })
+    }
+
+    /// The engineer's own tree, where it is one.
+    pub fn tree(&self) -> Option<&Path> {
+        match &self.replacement {
+            Replacement::Path(path) => Some(path),
+            _ => None,
+        }
+    }
+
+    /// The same stack from another tree.
+    pub fn use_tree(&mut self, path: PathBuf) {
+        self.replacement = Replacement::Path(path);
+    }
+
+    /// `NAME=SOURCE`, with the path of a tree that is found from everywhere.
+    pub fn absolute(&self) -> String {
+        let source = match &self.replacement {
+            Replacement::Path(path) => path.display().to_string(),
+            Replacement::Git { url, rev } => format!("{url}#{rev}"),
+            Replacement::Version(version) => version.clone(),
+        };
+        format!("{}={source}", self.name)
     }
 
     /// # Errors
@@ -194,27 +218,6 @@ fn state_of_tree(path: &Path) -> Result<(Option<String>, Option<String>), StackE
         hash.update(std::fs::read(top.join(&*String::from_utf8_lossy(name))).unwrap_or_default());
     }
     Ok((commit, Some(hex::encode(hash.finalize()))))
-}
-
-fn git(dir: &Path, arguments: &[&str]) -> Result<Vec<u8>, StackError> {
-    let command = format!("git {}", arguments.join(" "));
-    let failed = |detail: String| StackError::Git {
-        command: command.clone(),
-        detail,
-    };
-    // Run as root in an engineer's own tree, git would refuse to read it.
-    let output = Command::new("git")
-        .args(["-c", "safe.directory=*"])
-        .args(arguments)
-        .current_dir(dir)
-        .output()
-        .map_err(|e| failed(e.to_string()))?;
-    if output.status.success() {
-        return Ok(output.stdout);
-    }
-    Err(failed(
-        String::from_utf8_lossy(&output.stderr).trim().to_owned(),
-    ))
 }
 
 #[cfg(test)]

@@ -24,6 +24,8 @@ pub struct Reach {
     /// In place of the user's own ssh configuration.
     pub ssh_config: Option<PathBuf>,
     pub connect_timeout: Duration,
+    /// Where sockets of sessions are kept; the user's state directory by default.
+    pub control_dir: Option<PathBuf>,
 }
 
 /// A host that answered.
@@ -70,7 +72,7 @@ impl Host {
         let mut last = None;
         for target in std::iter::once(node.hostname.clone()).chain(addresses) {
             match open(reach, node, &target).await {
-                Ok(session) => return Self::new(node, target, session),
+                Ok(session) => return Self::new(reach, node, target, session),
                 Err(changed @ FleetError::HostKeyChanged { .. }) => return Err(changed),
                 Err(error) => last = Some(error),
             }
@@ -78,15 +80,23 @@ impl Host {
         Err(last.unwrap_or_else(|| unreachable(reach, node, &node.hostname, "it has no address")))
     }
 
-    fn new(node: &Node, reached_by: String, session: Session) -> Result<Self, FleetError> {
-        let sockets = tempfile::Builder::new()
-            .prefix("vt-")
-            .tempdir()
-            .map_err(|e| FleetError::Session {
-                node: node.name.clone(),
-                command: "mkdtemp".into(),
-                detail: e.to_string(),
-            })?;
+    fn new(
+        reach: &Reach,
+        node: &Node,
+        reached_by: String,
+        session: Session,
+    ) -> Result<Self, FleetError> {
+        let mut builder = tempfile::Builder::new();
+        builder.prefix("vt-");
+        let made = match &reach.control_dir {
+            Some(dir) => builder.tempdir_in(dir),
+            None => builder.tempdir(),
+        };
+        let sockets = made.map_err(|e| FleetError::Session {
+            node: node.name.clone(),
+            command: "mkdtemp".into(),
+            detail: e.to_string(),
+        })?;
         Ok(Self {
             node: node.clone(),
             reached_by,
@@ -355,6 +365,9 @@ async fn open(reach: &Reach, node: &Node, target: &str) -> Result<Session, Fleet
         .known_hosts_check(KnownHosts::Strict)
         .connect_timeout(reach.connect_timeout);
     builder.server_alive_interval(Duration::from_secs(15));
+    if let Some(dir) = &reach.control_dir {
+        builder.control_directory(dir);
+    }
     match &reach.ssh_config {
         // It says user and port itself.
         Some(config) => {

@@ -122,6 +122,15 @@ impl Twin {
         &self.fleet
     }
 
+    /// Its text.
+    ///
+    /// # Errors
+    /// It cannot be read.
+    pub fn inventory(&self) -> Result<String, LabError> {
+        let path = self.run_dir.inventory();
+        std::fs::read_to_string(&path).map_err(LabError::file("read", &path))
+    }
+
     /// The same, at the addresses that the hosts have here.
     pub fn relocated(&self) -> Fleet {
         addresses::relocate(&self.fleet)

@@ -180,7 +180,15 @@ pub struct Endpoints {
     pub callee: Vec<SocketAddr>,
 }
 
+/// What stands in for the outcome of an attempt that was in flight when the run
+/// was killed or stopped.
+pub const INTERRUPTED: &str = "the run was interrupted during this attempt";
+
 impl Attempt {
+    pub fn was_interrupted(&self) -> bool {
+        matches!(&self.outcome, Outcome::Infrastructure { detail } if detail == INTERRUPTED)
+    }
+
     /// Whether this counts as a success of its cell's category.
     ///
     /// A relayed connection where a path exists is a failed traversal: the

@@ -6,6 +6,8 @@ use serde::{Deserialize, Serialize};
 
 use crate::attempt::{Attempt, AttemptStart};
 use crate::baseline::Baseline;
+use crate::fix::{FixCommit, FixTried, FoundFailure, SourceTree};
+use crate::health::Health;
 use crate::inventory::{NodeName, Place};
 use crate::link::LinkMeasured;
 use crate::measure::Measured;
@@ -54,6 +56,8 @@ pub enum Event {
         node: NodeName,
         reason: String,
     },
+    /// The source that is about to be built, where git knows it.
+    SourceTaken(SourceTree),
     Built(Build),
     BuildFailed {
         module: String,
@@ -99,6 +103,15 @@ pub enum Event {
         state: State,
         until: Timestamp,
     },
+    /// A look at every service during a wait.
+    Probed {
+        services: Vec<Health>,
+    },
+    /// What led into FIX, and where its bundle is.
+    FailureFound(FoundFailure),
+    FixTried(FixTried),
+    /// The end of FIX: this is built next.
+    FixCommitted(FixCommit),
     Completed,
     /// The run ended without a verdict of the stack, or was stopped; it can be resumed.
     Stopped {
@@ -119,8 +132,10 @@ pub enum StopCause {
     Requested,
     /// Hosts, NATs, tools: anything but the stack under test.
     Infrastructure,
-    /// Failed, and there is nobody to fix it.
+    /// Failed, and fixing was given up.
     Failed,
+    /// Failed, and waits in FIX for a person.
+    Parked,
     /// The budget ran out before the data decided.
     Inconclusive,
     /// All tests passed, and the plan asks that a person looks before it counts.
@@ -158,6 +173,9 @@ pub struct Plan {
     pub cooloff_seconds: u64,
     /// Durations of WAIT_1HR and WAIT_6HR that are on, in seconds.
     pub soak_seconds: Vec<u64>,
+    /// Percentage points that a criterion may drop by from one pass to the next.
+    #[serde(default)]
+    pub regression_tolerance: f64,
     pub stack: Option<StackSource>,
     pub harness_version: String,
 }

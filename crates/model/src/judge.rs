@@ -12,6 +12,8 @@ use crate::expr::{Expr, Of};
 use crate::measure::{Place, Trial, Yield};
 use crate::nat::theory::Prediction;
 use crate::proof::CriterionResult;
+use crate::regression;
+use crate::run::Run;
 use crate::stats::compare::Proportion;
 use crate::stats::{Criterion, INFRASTRUCTURE_CAP, Standing, Verdict, interval, pooling};
 use crate::suite::SuiteName;
@@ -55,6 +57,20 @@ pub fn judge(plan: &Plan, yielded: &Yield<'_>) -> Judgement {
         criteria,
         dead_cells,
     }
+}
+
+/// Judges a TEST of a run: what it yielded, and whether that has become worse since
+/// the pass before.
+pub fn judge_test(plan: &Plan, run: &Run, cycle: u32, pass: u32) -> Judgement {
+    let now = run.yielded(cycle, pass);
+    let mut judgement = judge(plan, &now);
+    let before = pass.checked_sub(1).map(|before| run.yielded(cycle, before));
+    let fell = before.and_then(|before| regression::between(plan, &before, &now));
+    if let Some(fell) = fell.filter(|_| judgement.verdict != Verdict::Fail) {
+        judgement.verdict = Verdict::Fail;
+        judgement.summary = fell;
+    }
+    judgement
 }
 
 /// A plan is only made with expressions that can be read; one that was edited

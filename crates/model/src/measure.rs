@@ -196,12 +196,14 @@ impl<'a> Yield<'a> {
     }
 
     /// The trials of a rate in the order in which they were taken, each with its
-    /// place. Of a matrix's category, they are its attempts.
+    /// place. Of a matrix's category, they are its attempts, but for those that
+    /// ended with the orchestrator: they say nothing, not even of the infrastructure.
     pub fn trials(&self, suite: &SuiteName, measure: &str) -> Vec<(Place, Trial)> {
         let attempts = self
             .attempts
             .iter()
             .filter(|a| a.start.suite == *suite && a.start.cell.category.to_string() == measure)
+            .filter(|a| !a.was_interrupted())
             .map(|a| (place_of(a), Trial::from(a.verdict())));
         let measured = self.values(suite, measure).flat_map(|m| {
             let trials = match &m.values {

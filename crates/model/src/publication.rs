@@ -8,7 +8,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::attempt::Attempt;
-use crate::judge::judge;
+use crate::judge::judge_test;
 use crate::proof::{CriterionResult, MatrixCell, last_test};
 use crate::run::{Run, State};
 use crate::stats::Verdict;
@@ -109,7 +109,7 @@ impl RunSummary {
     pub fn of(id: &RunId, run: &Run, last_event: &str, last_at: Timestamp) -> Option<Self> {
         let plan = run.plan.as_ref()?;
         let (cycle, pass) = last_test(run);
-        let judgement = judge(plan, &run.yielded(cycle, pass));
+        let judgement = judge_test(plan, run, cycle, pass);
         let tested = plan.nodes.iter().filter(|node| node.tested);
         Some(Self {
             run: id.clone(),

@@ -10,11 +10,13 @@ use jiff::{SignedDuration, Timestamp};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::attempt::{Attempt, AttemptStart, Matrix, Observed, Outcome};
+use crate::attempt::{Attempt, AttemptStart, INTERRUPTED, Matrix, Observed, Outcome};
 use crate::event::{
-    Build, Collected, Decision, Deployed, Environment, Event, NatMeasured, NodeFacts, Plan, Review,
+    Build, BuildProblem, Collected, Decision, Deployed, Environment, Event, NatMeasured, NodeFacts, Plan, Review,
     StopCause,
 };
+use crate::fix::{FailureKind, FixStep, FixedBy, FoundFailure, SourceTree};
+use crate::health::{Health, regression};
 use crate::inventory::NodeName;
 use crate::link::LinkMeasured;
 use crate::measure::{Measured, Yield};
@@ -70,14 +72,16 @@ impl State {
             Self::Interview | Self::Restart => &[Self::Setup],
             Self::Setup => &[Self::BuildLocal],
             Self::BuildLocal => &[Self::Deploy, Self::Fix],
-            Self::Deploy | Self::Wait1Hr | Self::Wait6Hr => &[Self::Test],
+            // Back where the binaries are gone that were to be deployed.
+            Self::Deploy => &[Self::Test, Self::BuildLocal],
+            Self::Wait1Hr | Self::Wait6Hr => &[Self::Test, Self::Restart],
             Self::Test => &[Self::Fix, Self::Restart],
             Self::Fix => &[Self::BuildLocal],
             Self::Complete | Self::Stopped => &[],
         }
     }
 
-    fn is_wait(self) -> bool {
+    pub fn is_wait(self) -> bool {
         matches!(self, Self::Wait1Hr | Self::Wait6Hr)
     }
 }
@@ -158,10 +162,31 @@ pub struct Run {
     /// The current state's effects are done.
     pub step_done: bool,
     pub build_failure: Option<String>,
+    /// What the compiler said in the newest build, if that failed.
+    pub build_errors: Vec<BuildProblem>,
+    /// Builds and TESTs that failed.
+    pub failures: u32,
+    /// In FIX: what the build said, or `None` after a TEST.
+    pub fix_cause: Option<String>,
+    /// In FIX: what is to be mended.
+    pub failure: Option<FoundFailure>,
+    /// FIXes in a row that a build led to.
+    pub build_cycles: u32,
+    /// What was tried and committed, in order.
+    pub fix_history: Vec<FixStep>,
+    /// What the newest build was made from.
+    pub source: Option<SourceTree>,
+    /// In a wait: the first look at each service, and what has become worse since.
+    pub healthy: BTreeMap<(NodeName, String), Health>,
+    pub regression: Option<String>,
     /// Verdict of the current TEST, once it was judged.
     pub judged: Option<Verdict>,
+    /// The newest verdict in words.
+    pub judgement: Option<String>,
     pub wait_until: Option<Timestamp>,
     pub stopped: Option<(StopCause, String)>,
+    /// Resumed after an INCONCLUSIVE end: everything is tested anew.
+    pub starts_over: bool,
     pub reached: BTreeMap<NodeName, NodeFacts>,
     pub degraded: BTreeMap<NodeName, String>,
     pub builds: Vec<Build>,
@@ -213,6 +238,7 @@ impl Run {
 
     fn next_in_wait(&self, now: Timestamp) -> Action {
         match self.wait_until {
+            _ if self.regression.is_some() => Action::Enter(State::Restart),
             Some(until) if now < until => Action::SleepUntil(until),
             _ => Action::Enter(State::Test),
         }
@@ -221,6 +247,7 @@ impl Run {
     fn next_in_test(&self, now: Timestamp) -> Action {
         match self.judged {
             None => Action::Perform(State::Test),
+            Some(Verdict::Inconclusive) if self.starts_over => Action::Enter(State::Restart),
             Some(Verdict::Inconclusive) => Action::Stop(StopCause::Inconclusive),
             Some(Verdict::Fail) if self.pass > 0 => Action::Enter(State::Restart),
             Some(Verdict::Fail) => Action::Enter(State::Fix),
@@ -291,6 +318,18 @@ impl Run {
         self.stopped.is_some() || self.state == State::Complete
     }
 
+    /// Of the next attempt of a TEST: one that is interrupted and run again goes on
+    /// counting, so that no id is ever used twice.
+    pub fn next_position(&self, matrix: Matrix, cycle: u32, pass: u32) -> u32 {
+        let finished = self.attempts.iter().map(|a| &a.start);
+        finished
+            .chain(self.in_flight.values())
+            .filter(|s| (s.matrix, s.cycle, s.pass) == (matrix, cycle, pass))
+            .map(|s| s.position + 1)
+            .max()
+            .unwrap_or(0)
+    }
+
     pub fn last_verdict(&self) -> Option<Verdict> {
         self.verdicts.last().map(|(_, _, verdict)| *verdict)
     }
@@ -339,6 +378,11 @@ impl Run {
             | Event::Judged { .. }
             | Event::Measured(_)
             | Event::SuiteFinished { .. } => self.only_in(State::Test, event),
+            Event::SourceTaken(_) => self.only_in(State::BuildLocal, event),
+            Event::FailureFound(_) | Event::FixTried(_) | Event::FixCommitted(_) => {
+                self.only_in(State::Fix, event)
+            }
+            Event::Probed { .. } if !self.state.is_wait() => self.wrong_state(event),
             Event::AttemptStarted(start) => {
                 self.only_in(State::Test, event)?;
                 self.check_new_attempt(start)
@@ -428,8 +472,32 @@ impl Run {
                 self.reached.remove(node);
                 self.degraded.insert(node.clone(), reason.clone());
             }
-            Event::Built(build) => self.builds.push(build.clone()),
-            Event::BuildFailed { detail, .. } => self.build_failure = Some(detail.clone()),
+            Event::Built(build) => {
+                self.build_errors.clear();
+                self.builds.push(build.clone());
+            }
+            Event::BuildFailed { detail, errors, .. } => {
+                self.failures += 1;
+                self.build_errors.clone_from(errors);
+                self.build_failure = Some(detail.clone());
+            }
+            Event::SourceTaken(source) => self.source = Some(source.clone()),
+            Event::Probed { services } => self.look_at(services),
+            Event::FailureFound(found) => {
+                self.build_cycles = match found.kind {
+                    FailureKind::Build => self.build_cycles + 1,
+                    FailureKind::Test => 0,
+                };
+                self.failure = Some(found.clone());
+            }
+            Event::FixTried(tried) => self.fix_history.push(FixStep::Tried(tried.clone())),
+            Event::FixCommitted(fix) => {
+                if fix.by == FixedBy::Hand {
+                    self.build_cycles = 0;
+                }
+                self.fix_history.push(FixStep::Committed(fix.clone()));
+                self.step_done = true;
+            }
             Event::Deployed(deployed) => self.deployed.push(deployed.clone()),
             Event::LinksMeasured { links } => self.links.clone_from(links),
             Event::NatMeasured(measured) => {
@@ -452,9 +520,11 @@ impl Run {
                 cycle,
                 pass,
                 verdict,
-                ..
+                summary,
             } => {
                 self.judged = Some(*verdict);
+                self.judgement = Some(summary.clone());
+                self.failures += u32::from(*verdict == Verdict::Fail);
                 self.verdicts.push((*cycle, *pass, *verdict));
             }
             Event::WaitBegan { state, until } => {
@@ -471,8 +541,10 @@ impl Run {
                 self.ended_at = Some(at);
             }
             Event::Resumed => {
-                self.stopped = None;
+                let cause = self.stopped.take().map(|(cause, _)| cause);
+                self.starts_over = cause == Some(StopCause::Inconclusive);
                 self.ended_at = None;
+                self.collected = None;
             }
             Event::Reviewed(review) => {
                 self.review = Some((at, review.clone()));
@@ -489,13 +561,41 @@ impl Run {
             self.cycle += 1;
             self.pass = 0;
         }
+        if state == State::Fix {
+            self.fix_cause = self.build_failure.take();
+            self.failure = None;
+        }
+        self.healthy.clear();
+        self.regression = None;
         self.state = state;
         self.entered_at = Some(at);
         self.step_done = false;
         self.judged = None;
         self.review = None;
+        self.starts_over = false;
         self.build_failure = None;
         self.wait_until = None;
+    }
+
+    /// The first look at a service is what later ones are held against; a host
+    /// that booted is looked at anew.
+    fn look_at(&mut self, services: &[Health]) {
+        for now in services {
+            let key = (now.node.clone(), now.unit.clone());
+            match self.healthy.get(&key) {
+                Some(then) if then.boot == now.boot => {
+                    self.regression = self.regression.take().or_else(|| regression(then, now));
+                }
+                _ => {
+                    self.healthy.insert(key, now.clone());
+                }
+            }
+        }
+        if let Some(found) = &self.regression
+            && !self.findings.contains(found)
+        {
+            self.findings.push(found.clone());
+        }
     }
 
     fn interrupt(&mut self, id: &AttemptId) {
@@ -503,7 +603,7 @@ impl Run {
             self.attempts.push(Attempt {
                 start,
                 outcome: Outcome::Infrastructure {
-                    detail: "the run was interrupted during this attempt".into(),
+                    detail: INTERRUPTED.into(),
                 },
                 observed: Observed::UNMEASURED,
                 claimed: ClaimedPath::Unknown,
@@ -526,6 +626,11 @@ impl Event {
             Self::Finished { .. } => "finished",
             Self::NodeReached { .. } => "node_reached",
             Self::NodeDegraded { .. } => "node_degraded",
+            Self::SourceTaken(_) => "source_taken",
+            Self::Probed { .. } => "probed",
+            Self::FailureFound(_) => "failure_found",
+            Self::FixTried(_) => "fix_tried",
+            Self::FixCommitted(_) => "fix_committed",
             Self::Built(_) => "built",
             Self::BuildFailed { .. } => "build_failed",
             Self::Deployed(_) => "deployed",

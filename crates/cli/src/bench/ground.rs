@@ -41,6 +41,7 @@ impl Ground {
         let reach = Reach {
             ssh_config: Some(self.ssh_config()),
             connect_timeout: Duration::from_secs(10),
+            control_dir: None,
         };
         let fleet = self.twin.relocated();
         let sessions = fleet

@@ -62,6 +62,7 @@ async fn certified(ground: &Ground) -> miette::Result<f64> {
     let fleet = ground.twin.relocated();
     let reach = Reach {
         ssh_config: Some(ground.ssh_config()),
+        control_dir: None,
         connect_timeout: SOON,
     };
     let prober = prober(&Project::find()?)?;

@@ -107,6 +107,17 @@ impl Screen {
                     &format!("{verdict}: {summary}"),
                 );
             }
+            Event::FailureFound(found) => {
+                self.line(&format!("    bundle {}/README.md", found.bundle))
+            }
+            Event::FixTried(tried) => self.warn(&format!(
+                "fix attempt {}: {}: {}",
+                tried.number, tried.outcome, tried.detail
+            )),
+            Event::FixCommitted(fix) => self.done(
+                State::Fix,
+                &format!("{} ({})", fix.subject, fix.short_commit()),
+            ),
             Event::WaitBegan { state, until } => self.line(&format!("  {state:<12} until {until}")),
             Event::Stopped { detail, .. } => {
                 self.bar.finish_and_clear();

@@ -100,6 +100,18 @@ impl Story<'_> {
             Event::Stopped { detail, .. } => {
                 Some(("■", Style::Bad, format!("STOPPED: {}", first_line(detail))))
             }
+            Event::FailureFound(found) => warn(format!(
+                "{}; see {}/README.md",
+                first_line(&found.headline),
+                found.bundle
+            )),
+            Event::FixTried(tried) => warn(format!(
+                "fix attempt {}: {}: {}",
+                tried.number,
+                tried.outcome,
+                first_line(&tried.detail)
+            )),
+            Event::FixCommitted(fix) => good(format!("{} ({})", fix.subject, fix.short_commit())),
             Event::Resumed => Some(("▸", Style::Strong, "resumed".into())),
             _ => None,
         }

@@ -199,9 +199,12 @@ fn verdict_word(verdict: Verdict, paint: Paint) -> String {
 fn next_step(proof: &Proof, stopped: Option<StopCause>) -> String {
     let project = &proof.project;
     match (stopped, proof.verdict) {
-        (Some(StopCause::Infrastructure), _) => "mend what is named above, and start again: nothing was learnt about the stack".into(),
+        (Some(StopCause::Infrastructure), _) => format!("mend what is named above, then `vps-test resume {project}`: nothing was learnt about the stack"),
         (Some(StopCause::Unconfirmed), _) => format!("look at proof.html, then: vps-test confirm {project}, or vps-test confirm {project} --reject --reason …"),
-        (Some(StopCause::Requested), _) => "start again when you are ready; what was measured is in the proof".into(),
+        (Some(StopCause::Parked | StopCause::Failed), _) => {
+            format!("read the newest fix/*/README.md beside the proof, mend it, then `vps-test fixed {project}`")
+        }
+        (Some(StopCause::Requested), _) => format!("`vps-test resume {project}` when you are ready; what was measured is in the proof"),
         (_, Verdict::Pass) if proof.plan.soak_seconds.is_empty() => {
             "start again without `--soak 0` to see it hold after one hour and after six".into()
         }

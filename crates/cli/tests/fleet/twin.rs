@@ -66,6 +66,7 @@ pub fn reach() -> Reach {
     Reach {
         ssh_config: Some(SITE.twin.ssh_config()),
         connect_timeout: Duration::from_secs(10),
+        control_dir: None,
     }
 }
 

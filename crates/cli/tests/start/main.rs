@@ -9,6 +9,8 @@ mod build;
 #[cfg(test)]
 mod explanations;
 #[cfg(test)]
+mod fix_loop;
+#[cfg(test)]
 mod hosts;
 #[cfg(test)]
 mod look;
@@ -24,6 +26,8 @@ mod proof;
 mod real_fleet;
 #[cfg(test)]
 mod result;
+#[cfg(test)]
+mod resume;
 #[cfg(test)]
 mod testers;
 #[cfg(test)]

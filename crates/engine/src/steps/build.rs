@@ -6,12 +6,15 @@ use std::time::Instant;
 
 use fleet::Artifact;
 use model::event::{Build, Event};
+use model::run::Run;
 
 use super::cargo::BuildError;
 use super::source::{self, Failed, Made};
 use super::{Stage, StepError};
+use crate::fix;
 use crate::live::Binaries;
 use crate::recorder::Recorder;
+use crate::run_dir::RunDir;
 use crate::settings::Settings;
 
 /// Package and binary of what every run needs besides the stack's tester.
@@ -20,6 +23,20 @@ pub const REGISTRY: (&str, &str) = ("registry", "vps-test-registry");
 
 pub async fn perform(stage: &mut Stage<'_>) -> Result<(), StepError> {
     let settings = stage.settings;
+    match fix::source(settings, stage.dir) {
+        Ok(Some(mut source)) => {
+            // A work tree of the loop is one of the user's repository.
+            let fixed = |run: &Run| run.standing_fix().map(|fix| fix.repository.clone());
+            if let Some(repository) = stage.recorder.with(fixed) {
+                source.repository = repository;
+            }
+            stage.recorder.record(Event::SourceTaken(source))?;
+        }
+        Ok(None) => {}
+        Err(error) => stage.recorder.record(Event::Finding {
+            detail: format!("which source was built is not known: {error}"),
+        })?,
+    }
     let began = Instant::now();
     let packages = packages(settings);
     let made = match source::make(stage, &packages).await {
@@ -42,13 +59,67 @@ pub async fn perform(stage: &mut Stage<'_>) -> Result<(), StepError> {
         }
     };
     let seconds = began.elapsed().as_secs_f64();
-    let binary = |name: &str| record(stage.recorder, &made, settings, name, seconds);
+    let binary = |name: &str| {
+        let artifact = record(stage.recorder, &made, settings, name, seconds)?;
+        keep(stage.dir, &artifact)?;
+        Ok::<_, StepError>(artifact)
+    };
     stage.live.binaries = Some(Binaries {
         tester: binary(&settings.module.binary)?,
         reference: binary(REFERENCE.1)?,
         registry: binary(REGISTRY.1)?,
     });
     Ok(())
+}
+
+/// Has what BUILD_LOCAL made at hand, as it was then; false where it is gone.
+pub fn restore(stage: &mut Stage<'_>) -> bool {
+    if stage.live.binaries.is_some() {
+        return true;
+    }
+    let kept = |name: &str| {
+        let built = |run: &Run| {
+            let built = run.builds.iter().rev().find(|b| b.binary == name);
+            built.map(|b| b.sha256.clone())
+        };
+        let sha256 = stage.recorder.with(built)?;
+        let artifact = Artifact::read(&kept_at(stage.dir, name, &sha256)).ok()?;
+        (artifact.sha256 == sha256).then_some(artifact)
+    };
+    let names = [
+        stage.settings.module.binary.as_str(),
+        REFERENCE.1,
+        REGISTRY.1,
+    ];
+    let [Some(tester), Some(reference), Some(registry)] = names.map(kept) else {
+        return false;
+    };
+    stage.live.binaries = Some(Binaries {
+        tester,
+        reference,
+        registry,
+    });
+    true
+}
+
+fn kept_at(dir: &RunDir, name: &str, sha256: &str) -> PathBuf {
+    dir.binaries().join(sha256).join(name)
+}
+
+/// The next build overwrites what this one made; a run that is resumed wants it.
+fn keep(dir: &RunDir, artifact: &Artifact) -> Result<(), StepError> {
+    let path = kept_at(dir, &artifact.name, &artifact.sha256);
+    if path.exists() {
+        return Ok(());
+    }
+    let parent = path.parent().unwrap_or(dir.path());
+    std::fs::create_dir_all(parent)
+        .and_then(|()| {
+            let partial = path.with_extension("partial");
+            std::fs::write(&partial, artifact.content.as_slice())?;
+            std::fs::rename(&partial, &path)
+        })
+        .map_err(|e| StepError::Infrastructure(format!("cannot keep `{}`: {e}", path.display())))
 }
 
 /// Those that this workspace has. A project with a tester of its own takes the

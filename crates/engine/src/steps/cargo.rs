@@ -143,6 +143,11 @@ impl<'a> Cargo<'a> {
         for (name, _) in std::env::vars_os().filter(|(name, _)| is_cargos_own(name)) {
             command.env_remove(name);
         }
+        if let Some(target) = &self.settings.cargo_target
+            && self.is_cargo()
+        {
+            command.env("CARGO_TARGET_DIR", target);
+        }
         let mut child = command
             .args(&argv[1..])
             .current_dir(&self.settings.workspace)

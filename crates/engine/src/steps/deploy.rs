@@ -77,12 +77,32 @@ pub async fn perform(stage: &mut Stage<'_>) -> Result<(), StepError> {
     enough(stage)?;
     wait_registered(stage, &testers).await?;
     stage.live.testers = Some(testers);
-    stage.live.publisher = stage
-        .live
-        .registry
-        .as_ref()
-        .and_then(|registry| Publisher::spawn(Arc::clone(registry), stage.recorder));
+    publish(stage);
     Ok(())
+}
+
+fn publish(stage: &mut Stage<'_>) {
+    let registry = stage.live.registry.as_ref();
+    stage.live.publisher =
+        registry.and_then(|registry| Publisher::spawn(Arc::clone(registry), stage.recorder));
+}
+
+/// Has the registry at hand again and goes on publishing to it, where a run goes on
+/// without anything to deploy. One that does not answer is no reason to stop.
+pub async fn rejoin_registry(stage: &mut Stage<'_>) {
+    let parts = Parts::assign(stage.settings, |name| stage.live.hosts.contains_key(name));
+    let (Some((name, _)), Some(url)) = (&parts.registry, parts.registry_url()) else {
+        return;
+    };
+    let (Some(host), Some(binaries)) = (stage.live.hosts.get(name), &stage.live.binaries) else {
+        return;
+    };
+    let program = binaries.registry.path_in(stage.settings.install_path());
+    let registry = Registry::open(Arc::clone(host), program, url);
+    if let Ok(registry) = registry.log_in(stage.settings).await {
+        stage.live.registry = Some(Arc::new(registry));
+        publish(stage);
+    }
 }
 
 /// As in SETUP: under half of the nodes there is no point in going on.

@@ -6,9 +6,10 @@ use std::time::Duration;
 use fleet::{Facts, Host};
 use futures::StreamExt;
 use model::event::{Event, NodeFacts};
-use model::inventory::{Node, Transport};
+use model::inventory::{Node, NodeName, Transport};
 
 use super::{Stage, StepError};
+use crate::lease::{Asked, Leases};
 use crate::recorder::Progress;
 use crate::settings::Settings;
 
@@ -47,7 +48,39 @@ pub async fn perform(stage: &mut Stage<'_>) -> Result<(), StepError> {
         let doing = format!("{reached} of {} nodes reached", nodes.len());
         stage.recorder.progress(&Progress::Doing(doing));
     }
+    drop(answers);
+    enough(stage.live.hosts.len(), nodes.len(), &reasons)?;
+    lease(stage, &mut reasons).await?;
     enough(stage.live.hosts.len(), nodes.len(), &reasons)
+}
+
+/// Nothing is changed on a node before it is ours.
+pub async fn lease(stage: &mut Stage<'_>, reasons: &mut Vec<String>) -> Result<(), StepError> {
+    let (asked, refusals) = Leases::take(stage.settings, stage.dir, &stage.live.hosts).await;
+    match asked {
+        Asked::Held(by) => return Err(StepError::Infrastructure(by)),
+        Asked::Taken(leases) => stage.live.leases = Some(leases),
+    }
+    for (node, error) in refusals {
+        stage.live.hosts.remove(&node);
+        let reason = error.to_string();
+        reasons.push(reason.clone());
+        stage
+            .recorder
+            .record(Event::NodeDegraded { node, reason })?;
+    }
+    Ok(())
+}
+
+/// Sessions to whoever answers, without a look at them.
+pub async fn connect(settings: &Settings) -> std::collections::BTreeMap<NodeName, Arc<Host>> {
+    futures::stream::iter(&settings.fleet.nodes)
+        .map(|node| Host::connect(&settings.reach, node))
+        .buffer_unordered(AT_ONCE)
+        .filter_map(async |host| host.ok())
+        .map(|host| (host.name().clone(), Arc::new(host)))
+        .collect()
+        .await
 }
 
 /// Under half of the nodes there is no point in going on.

@@ -23,12 +23,6 @@ use crate::tester::Tester;
 const REFERENCE_RUNG: Duration = Duration::from_secs(5);
 
 pub async fn perform(stage: &mut Stage<'_>) -> Result<(), StepError> {
-    // In a wait of hours the laptop may have slept and a host may have rebooted.
-    if !stage.live.is_reachable().await {
-        stage.live.hosts.clear();
-        super::setup::perform(stage).await?;
-        super::deploy::perform(stage).await?;
-    }
     super::links::measure(stage).await?;
     let testers = stage.live.testers.as_ref();
     let testers =
@@ -194,7 +188,7 @@ impl<'a> Test<'a> {
         let judgement = self
             .context
             .recorder
-            .with(|run| judge::judge(plan, &run.yielded(cycle, pass)));
+            .with(|run| judge::judge_test(plan, run, cycle, pass));
         self.context.recorder.record(Event::Judged {
             cycle,
             pass,

@@ -39,7 +39,7 @@ impl Rounds<'_> {
         self.context
             .doing(&format!("{}: every pair once", self.suite.name));
         self.context.planned(Matrix::Stack, self.cells.len());
-        run.run(self.cells.clone(), |queue| {
+        run.run(self.untried(), |queue| {
             queue.retain(|cell| self.context.is_usable(cell))
         })
         .await?;
@@ -56,6 +56,18 @@ impl Rounds<'_> {
                 return Ok(());
             }
         }
+    }
+
+    /// All cells, but those that were tried before this TEST was interrupted.
+    fn untried(&self) -> Vec<Cell> {
+        let attempts = self.context.attempts(&self.suite.name);
+        let is_tried = |cell: &Cell| {
+            attempts
+                .iter()
+                .any(|a| a.start.cell.pair == cell.pair && !a.was_interrupted())
+        };
+        let cells = self.cells.iter().filter(|cell| !is_tried(cell));
+        cells.cloned().collect()
     }
 
     /// For every undecided criterion, as many cells as would settle it if all

@@ -40,7 +40,10 @@ impl MatrixRun<'_> {
         let mut schedule = Schedule::new(cells, self.limits);
         let mut running = FuturesUnordered::new();
         let mut ended = Vec::new();
-        let mut position = self.positions_used();
+        let (matrix, cycle, pass) = (self.matrix, self.cycle, self.pass);
+        let mut position = self
+            .recorder
+            .with(|run| run.next_position(matrix, cycle, pass));
         loop {
             prune(&mut schedule.waiting);
             while let Some((cell, at_once)) = schedule.next() {
@@ -160,22 +163,6 @@ impl MatrixRun<'_> {
             "{matrix}-{}.{}-{position:04}-{began:06x}",
             self.cycle, self.pass
         ))
-    }
-
-    /// A TEST that is run again after an interruption goes on counting.
-    fn positions_used(&self) -> u32 {
-        self.recorder.with(|run| {
-            let ours = |s: &AttemptStart| {
-                (s.matrix, s.cycle, s.pass) == (self.matrix, self.cycle, self.pass)
-            };
-            let finished = run.attempts.iter().map(|a| &a.start);
-            finished
-                .chain(run.in_flight.values())
-                .filter(|s| ours(s))
-                .map(|s| s.position + 1)
-                .max()
-                .unwrap_or(0)
-        })
     }
 }
 

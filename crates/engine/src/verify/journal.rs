@@ -158,7 +158,7 @@ pub fn verdicts(entries: &[Entry]) -> Check {
         };
         let Some(plan) = &run.plan else { continue };
         let yielded = run.yielded(*cycle, *pass);
-        let again = judge::judge(plan, &yielded);
+        let again = judge::judge_test(plan, &run, *cycle, *pass);
         let counted = |what| {
             yielded
                 .attempts

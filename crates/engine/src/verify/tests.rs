@@ -101,6 +101,7 @@ fn plan() -> Plan {
         payload_bytes: 262_144,
         timeout_ms: 2000,
         cooloff_seconds: 0,
+        regression_tolerance: 0.0,
         soak_seconds: Vec::new(),
         stack: None,
         harness_version: env!("CARGO_PKG_VERSION").into(),

@@ -16,6 +16,7 @@ use crate::suite::{Suite, SuiteConfig, SuiteName, built_in};
 
 /// The focus that means all of a module's suites.
 pub const FULL_SUITE: &str = "full-suite";
+use crate::notice::NoticeKind;
 
 /// With every default filled in.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -40,6 +41,8 @@ pub struct Config {
     pub criteria: CriteriaConfig,
     pub tests: TestsConfig,
     pub soak: SoakConfig,
+    pub fix: FixConfig,
+    pub notify: NotifyConfig,
 }
 
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -202,8 +205,61 @@ pub struct Concurrency {
 pub struct SoakConfig {
     pub wait_1hr: Wait,
     pub wait_6hr: Wait,
-    /// Percentage points that a criterion may drop by.
+    /// Percentage points that a criterion may drop by from one pass to the next.
     pub regression_tolerance: f64,
+    /// How often services are looked at during a wait.
+    pub probe_seconds: u64,
+}
+
+/// Who mends the code after a failure, and within which bounds.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct FixConfig {
+    /// Any program; it gets the bundle's path as its last argument.
+    pub command: Option<String>,
+    /// A coding agent on PATH, in place of a command.
+    pub agent: Option<FixAgent>,
+    /// Local tests that a fix must pass before it is committed.
+    pub test_command: Option<String>,
+    pub max_attempts: u32,
+    pub max_changed_lines: u64,
+    /// Globs, from the repository's top, that a fix may not change.
+    pub protected: Vec<String>,
+    /// For the fixer, and for the local tests.
+    pub timeout: Wait,
+    /// How long a parked run looks for a new commit before it ends.
+    pub wait: Wait,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum FixAgent {
+    /// `claude -p`
+    Claude,
+    /// `codex exec`
+    Codex,
+}
+
+impl FixConfig {
+    pub fn timeout(&self) -> Duration {
+        let hour = Duration::from_secs(3600);
+        self.timeout.duration(hour).unwrap_or(hour)
+    }
+
+    pub fn wait(&self) -> Duration {
+        let day = Duration::from_secs(24 * 3600);
+        self.wait.duration(day).unwrap_or_default()
+    }
+}
+
+/// Who is told, and of what.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct NotifyConfig {
+    /// A command line; `~/.claude/hooks/notify.py` by default, where it is there.
+    pub hook: Option<String>,
+    pub webhook: Option<String>,
+    pub on: Vec<NoticeKind>,
 }
 
 /// `true` is the hour (or six) of the name; or a duration of one's own.

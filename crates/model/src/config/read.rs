@@ -5,8 +5,9 @@ use std::collections::BTreeMap;
 use serde::Deserialize;
 use serde_json::Value;
 
-use super::{Config, Nodes, Wait, parse_duration};
+use super::{Config, FixAgent, Nodes, Wait, parse_duration};
 use crate::inventory::{Fleet, Node, Role};
+use crate::notice::NoticeKind;
 use crate::problem::{Problem, Problems, Source, did_you_mean, none_or};
 
 const DEFAULTS: &str = include_str!("default.yaml");
@@ -250,6 +251,8 @@ fn problems(config: &Config, source: &Source) -> Vec<Problem> {
         ("timeout_seconds", connectivity.timeout_seconds),
         ("total", connectivity.concurrency.total as u64),
         ("per_node", connectivity.concurrency.per_node as u64),
+        ("probe_seconds", config.soak.probe_seconds),
+        ("max_attempts", u64::from(config.fix.max_attempts)),
     ] {
         if number == 0 {
             found.push(source.problem_with(
@@ -262,6 +265,8 @@ fn problems(config: &Config, source: &Source) -> Vec<Problem> {
     for (name, wait) in [
         ("wait_1hr", &config.soak.wait_1hr),
         ("wait_6hr", &config.soak.wait_6hr),
+        ("timeout", &config.fix.timeout),
+        ("wait", &config.fix.wait),
     ] {
         if let Wait::Text(text) = wait
             && parse_duration(text).is_none()
@@ -272,6 +277,29 @@ fn problems(config: &Config, source: &Source) -> Vec<Problem> {
                 "write true, false, 20s, 5m or 1h",
             ));
         }
+    }
+    for (name, line) in [
+        ("fix.command", &config.fix.command),
+        ("fix.test_command", &config.fix.test_command),
+        ("notify.hook", &config.notify.hook),
+    ] {
+        if let Some(line) = line
+            .as_deref()
+            .filter(|line| line.matches('"').count() % 2 == 1)
+        {
+            found.push(source.problem_with(
+                line,
+                format!("`{name}` has a quote that does not end"),
+                "it is split into words as a shell would",
+            ));
+        }
+    }
+    if config.fix.command.is_some() && config.fix.agent.is_some() {
+        found.push(source.problem_with(
+            "agent",
+            "both fix.command and fix.agent are set",
+            "there is one fixer: take one away",
+        ));
     }
     for entry in config.bootstrap.iter().flat_map(|b| &b.nodes) {
         if entry
@@ -340,6 +368,8 @@ mod shape {
         criteria: Criteria,
         tests: Tests,
         soak: Soak,
+        fix: Fix,
+        notify: Notify,
     });
     #[derive(Deserialize)]
     #[serde(deny_unknown_fields)]
@@ -405,8 +435,20 @@ mod shape {
     shape!(Soak {
         wait_1hr: Wait,
         wait_6hr: Wait,
-        regression_tolerance: f64
+        regression_tolerance: f64,
+        probe_seconds: u64,
     });
+    shape!(Fix {
+        command: String,
+        agent: FixAgent,
+        test_command: String,
+        max_attempts: u32,
+        max_changed_lines: u64,
+        protected: Vec<String>,
+        timeout: Wait,
+        wait: Wait,
+    });
+    shape!(Notify { hook: String, webhook: String, on: Vec<NoticeKind> });
 }
 
 #[cfg(test)]

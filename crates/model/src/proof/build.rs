@@ -81,7 +81,7 @@ impl History {
 
     fn judged(&mut self, cycle: u32, pass: u32, at: Timestamp) {
         let Some(plan) = &self.run.plan else { return };
-        let judgement = judge::judge(plan, &self.run.yielded(cycle, pass));
+        let judgement = judge::judge_test(plan, &self.run, cycle, pass);
         self.passes.push(PassResult {
             cycle,
             pass,
@@ -107,7 +107,7 @@ fn build(history: &History, plan: &Plan, journal: JournalMark, last: Timestamp) 
     let run = &history.run;
     let (cycle, pass) = last_test(run);
     let yielded = run.yielded(cycle, pass);
-    let judgement = judge::judge(plan, &yielded);
+    let judgement = judge::judge_test(plan, run, cycle, pass);
     let (verdict, summary) = verdict(run, judgement.verdict, judgement.summary);
     let collected = run.collected.clone().unwrap_or_default();
     let cells = plan.suites.iter().flat_map(|suite| {
@@ -150,7 +150,7 @@ fn build(history: &History, plan: &Plan, journal: JournalMark, last: Timestamp) 
         builds: run.builds.clone(),
         wan: collected.wan,
         links: run.links.clone(),
-        evidence: evidence(collected.files),
+        evidence: evidence(run, collected.files),
         timeline: history.timeline.clone(),
         passes: history.passes.clone(),
         environment: run.environment.clone(),
@@ -162,16 +162,17 @@ fn build(history: &History, plan: &Plan, journal: JournalMark, last: Timestamp) 
     }
 }
 
-fn evidence(files: Vec<EvidenceFile>) -> Evidence {
+fn evidence(run: &Run, files: Vec<EvidenceFile>) -> Evidence {
     let of = |kind| {
         let chosen = files.iter().filter(move |file| file.kind == kind);
         chosen.map(|file| file.path.clone())
     };
+    let fix_commits = run.fixes().filter_map(|fix| fix.commit.clone()).collect();
     Evidence {
         captures: of(EvidenceKind::Capture).collect(),
         logs: of(EvidenceKind::Log).collect(),
         metrics: of(EvidenceKind::Metrics).next(),
-        fix_commits: Vec::new(),
+        fix_commits,
         files: files.clone(),
     }
 }
@@ -194,8 +195,10 @@ pub fn last_test(run: &Run) -> (u32, u32) {
 fn verdict(run: &Run, judged: Verdict, summary: String) -> (Verdict, String) {
     match &run.stopped {
         None | Some((StopCause::Inconclusive, _)) => (judged, summary),
-        Some((StopCause::Failed, _)) if judged == Verdict::Fail => (Verdict::Fail, summary),
-        Some((StopCause::Failed, detail)) => (Verdict::Fail, detail.clone()),
+        Some((StopCause::Failed | StopCause::Parked, _)) if judged == Verdict::Fail => {
+            (Verdict::Fail, summary)
+        }
+        Some((StopCause::Failed | StopCause::Parked, detail)) => (Verdict::Fail, detail.clone()),
         Some((StopCause::Rejected, detail)) => (Verdict::Fail, detail.clone()),
         Some((
             StopCause::Infrastructure | StopCause::Requested | StopCause::Unconfirmed,

@@ -89,6 +89,7 @@ fn plan(project: &str, fleet: &str) -> Plan {
         payload_bytes: 1,
         timeout_ms: 1,
         cooloff_seconds: 0,
+        regression_tolerance: 0.0,
         soak_seconds: Vec::new(),
         stack: None,
         harness_version: "0".into(),

@@ -160,6 +160,7 @@ fn saying(words: &str) -> Proof {
             payload_bytes: 262_144,
             timeout_ms: 10_000,
             cooloff_seconds: 30,
+            regression_tolerance: 0.0,
             soak_seconds: vec![3600],
             stack: Some(model::event::StackSource {
                 name: text(),

@@ -1,0 +1,164 @@
+//! The looks at every service during a wait.
+
+use std::collections::{BTreeSet, HashMap};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use fleet::{Forwarded, Host, quote};
+use futures::future::join_all;
+use model::health::Health;
+use model::inventory::NodeName;
+
+use crate::agent::Agent;
+use crate::deployment::{self, Which};
+use crate::live::Live;
+use crate::recorder::Recorder;
+use crate::settings::Settings;
+
+const COMMAND: Duration = Duration::from_secs(20);
+
+#[derive(Default)]
+pub struct Prober {
+    last: Option<Instant>,
+    /// Of the stack's testers, each forwarded over the session of this host.
+    sockets: HashMap<NodeName, (Arc<Host>, Forwarded)>,
+}
+
+impl Prober {
+    pub fn is_due(&self, period: Duration) -> bool {
+        self.last.is_none_or(|last| last.elapsed() >= period)
+    }
+
+    /// The next look is due at once.
+    pub fn begin(&mut self) {
+        self.last = None;
+    }
+
+    /// Every service that was deployed, on every node that answers. A node that
+    /// does not is left out: what is not known is not the stack's failure.
+    pub async fn look(
+        &mut self,
+        settings: &Settings,
+        live: &Live,
+        recorder: &Recorder,
+    ) -> Vec<Health> {
+        self.last = Some(Instant::now());
+        let deployed: BTreeSet<(NodeName, String)> = recorder.with(|run| {
+            let all = run.deployed.iter();
+            all.map(|d| (d.node.clone(), d.unit.clone())).collect()
+        });
+        let asked = live.hosts.values().map(|host| {
+            let units: Vec<&str> = deployed
+                .iter()
+                .filter(|(node, _)| node == host.name())
+                .map(|(_, unit)| unit.as_str())
+                .collect();
+            let known = self.sockets.get(host.name());
+            let known = known.filter(|(then, _)| Arc::ptr_eq(then, host));
+            let socket = known.map(|(_, socket)| socket.clone());
+            async move { (host, look_at(settings, host, &units, socket).await) }
+        });
+        let mut all = Vec::new();
+        for (host, (services, socket)) in join_all(asked).await {
+            all.extend(services);
+            match socket {
+                Some(socket) => {
+                    let kept = (Arc::clone(host), socket);
+                    self.sockets.insert(host.name().clone(), kept);
+                }
+                None => drop(self.sockets.remove(host.name())),
+            }
+        }
+        all
+    }
+}
+
+async fn look_at(
+    settings: &Settings,
+    host: &Arc<Host>,
+    units: &[&str],
+    socket: Option<Forwarded>,
+) -> (Vec<Health>, Option<Forwarded>) {
+    if units.is_empty() {
+        return (Vec::new(), None);
+    }
+    let Ok(said) = host.script_ok(&script(units), None, COMMAND).await else {
+        return (Vec::new(), None);
+    };
+    let mut services = read(host.name(), &said);
+    let tester = settings.unit(&deployment::tester_name(settings, Which::Stack));
+    let Some(own) = services.iter_mut().find(|service| service.unit == tester) else {
+        return (services, None);
+    };
+    let socket = match socket {
+        Some(socket) => Some(socket),
+        None => {
+            let remote = deployment::socket(settings, Which::Stack);
+            host.forward_socket(&remote, "health").await.ok()
+        }
+    };
+    if let Some(socket) = &socket {
+        let answers = Agent::connect(host.name(), &socket.path).await.is_ok();
+        // A session that broke just now says nothing of the tester.
+        if answers || host.is_reachable().await {
+            own.answers = Some(answers);
+        }
+    }
+    (services, socket)
+}
+
+/// A line for the boot, and one for each unit. A running binary's file says its
+/// digest, and the kernel lets nobody write to it.
+fn script(units: &[&str]) -> String {
+    let units: Vec<String> = units.iter().map(|unit| quote(unit)).collect();
+    format!(
+        "cat /proc/sys/kernel/random/boot_id
+for unit in {}; do
+  restarts=$(systemctl show -p NRestarts --value $unit); pid=$(systemctl show -p MainPID --value $unit)
+  file=$(readlink /proc/$pid/exe); memory=$(sed -n 's/^VmRSS:[^0-9]*\\([0-9]*\\) kB/\\1/p' /proc/$pid/status 2>/dev/null)
+  echo $unit ${{restarts:-0}} ${{pid:-0}} ${{memory:-0}} ${{file:-none}}
+done",
+        units.join(" ")
+    )
+}
+
+fn read(node: &NodeName, said: &str) -> Vec<Health> {
+    let mut lines = said.lines();
+    let boot = lines.next().unwrap_or_default().trim().to_owned();
+    lines
+        .filter_map(|line| {
+            let mut words = line.split(' ');
+            let unit = words.next()?.to_owned();
+            let restarts = words.next()?.parse().ok()?;
+            let pid = words.next()?.parse().ok()?;
+            let kilobytes: u64 = words.next()?.parse().ok()?;
+            let digest = words.next()?.rsplit('-').next()?;
+            Some(Health {
+                node: node.clone(),
+                unit,
+                boot: boot.clone(),
+                digest: (digest.len() == 64).then(|| digest.to_owned()),
+                pid,
+                restarts,
+                resident_bytes: kilobytes << 10,
+                answers: None,
+            })
+        })
+        .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_a_host_says_is_read() {
+        let digest = "a".repeat(64);
+        let said = format!("boot-1\nx.service 2 17 2048 /opt/t/x-{digest}\ny.service 0 0 0 none\n");
+        let found = read(&NodeName::new("cone"), &said);
+        assert_eq!(found.len(), 2);
+        assert_eq!((found[0].restarts, found[0].resident_bytes), (2, 2 << 20));
+        assert_eq!(found[0].digest.as_ref(), Some(&digest));
+        assert_eq!(found[1].digest, None);
+    }
+}

@@ -37,7 +37,7 @@ pub(crate) use put;
 pub enum Style<'a> {
     /// A path on the same server.
     Linked(&'a str),
-    /// Inside the page, which then stands alone; this follows on [`crate::STYLE`].
+    /// Inside the page, which then stands alone; this follows on what every page needs.
     Inline(&'a str),
 }
 
@@ -64,7 +64,7 @@ impl fmt::Display for Page<'_> {
             Style::Linked(path) => {
                 writeln!(f, "<link rel=\"stylesheet\" href=\"{}\">", Escaped(path))?;
             }
-            Style::Inline(more) => writeln!(f, "<style>\n{}{more}</style>", crate::STYLE)?,
+            Style::Inline(more) => writeln!(f, "<style>\n{}{more}</style>", crate::BASE_STYLE)?,
         }
         if let Some(path) = self.script {
             writeln!(

@@ -13,11 +13,12 @@ mod natural;
 mod proof;
 mod quantity;
 mod timeline;
+mod world;
 
 pub use dash::{
     Frame, Here, ICON, ICON_PATH, Loop, MatrixBy, NodeHealth, NodePage, Person, SCRIPT,
-    SCRIPT_PATH, STYLE_PATH, compare, login, machine, matrix_page, nat, node, overview, places,
-    run, runs,
+    SCRIPT_PATH, STYLE_PATH, compare, login, machine, matrix_page, nat, node, overview,
+    places, run, runs,
 };
 pub use interval::{interval, trend};
 pub use map::{Site, Traffic, map};
@@ -26,8 +27,10 @@ pub use natural::natural_key;
 pub use proof::proof;
 pub use timeline::timeline;
 
-/// The style sheet of every page: link to it, or inline it in a page that must
-/// stand alone.
+/// What every page needs; inlined in one that must stand alone.
+const BASE_STYLE: &str = concat!(include_str!("style.css"), include_str!("figures.css"));
+
+/// The dashboard's style sheet, to be linked to.
 pub const STYLE: &str = concat!(
     include_str!("style.css"),
     include_str!("figures.css"),

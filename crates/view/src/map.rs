@@ -82,10 +82,10 @@ impl Traffic {
 /// whose region is not among the sites is left out.
 pub fn map(sites: &[Site<'_>], links: &BTreeMap<(&str, &str), Traffic>) -> String {
     let mut out = format!(
-        "<svg class=\"map\" viewBox=\"0 0 {WIDTH} {HEIGHT}\" role=\"img\" aria-label=\"{} regions\" \
+        "<svg class=\"map\" viewBox=\"0 0 {WIDTH} {HEIGHT}\" role=\"img\" aria-label=\"{}\" \
          xmlns=\"http://www.w3.org/2000/svg\">\n\
          <path class=\"land\" transform=\"translate(0 {})\" d=\"{LAND}\"/>\n",
-        sites.len(),
+        in_words(sites, links),
         -(90.0 - NORTH) * PER_DEGREE,
     );
     let at: BTreeMap<&str, (f64, f64)> =
@@ -102,6 +102,25 @@ pub fn map(sites: &[Site<'_>], links: &BTreeMap<(&str, &str), Traffic>) -> Strin
     labels(&mut out, sites);
     out.push_str("</svg>\n");
     out
+}
+
+/// For those who hear the picture instead of seeing it.
+fn in_words(sites: &[Site<'_>], links: &BTreeMap<(&str, &str), Traffic>) -> String {
+    let mut all = Traffic::default();
+    for link in links.values() {
+        all.direct += link.direct;
+        all.relayed += link.relayed;
+        all.none += link.none;
+        all.unmeasured += link.unmeasured;
+    }
+    let regions = match sites.len() {
+        1 => "1 region".to_owned(),
+        count => format!("{count} regions"),
+    };
+    match all.describe() {
+        paths if paths.is_empty() => format!("Map of {regions}"),
+        paths => format!("Map of {regions}; paths between nodes: {paths}"),
+    }
 }
 
 fn project(place: Place) -> (f64, f64) {

@@ -3,6 +3,8 @@
 use std::collections::BTreeMap;
 
 use jiff::Timestamp;
+use model::event::PlanNode;
+use model::inventory::NodeName;
 use model::proof::CriterionResult;
 use model::publication::{RunId, RunSummary};
 use model::registration::{Peer, Registration};
@@ -116,4 +118,25 @@ fn history_and_node_pages_escape_too() {
     let page = node(&page, now);
     assert!(!page.contains("<script"));
     assert!(page.contains("role=\"log\""));
+}
+
+#[test]
+fn the_map_is_drawn_and_its_table_says_the_same() {
+    let mut proof = crate::proof::tests::saying(HOSTILE);
+    proof.plan.nodes.push(PlanNode {
+        name: NodeName::new(format!("{HOSTILE}2")),
+        place: None,
+        region: String::new(),
+        ..proof.plan.nodes[0].clone()
+    });
+    let page = places(&summary(), &proof);
+    assert!(!page.contains("<script"), "{page}");
+    assert!(page.contains("<svg class=\"map\"") && page.contains("class=\"land\""));
+    assert!(page.contains("Without a place"), "{page}");
+    assert!(page.contains("<td class=\"number none\">1</td>"), "{page}");
+    for node in &mut proof.plan.nodes {
+        node.place = None;
+    }
+    let page = places(&summary(), &proof);
+    assert!(!page.contains("<svg") && page.contains("No region of this run has a place"));
 }

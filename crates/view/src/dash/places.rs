@@ -1,13 +1,15 @@
-//! Nodes by region, and the paths between regions.
+//! The map: regions, the paths between them, and the same as a table.
 
 use std::collections::BTreeMap;
 
-use model::attempt::ObservedPath;
+use model::event::PlanNode;
 use model::proof::Proof;
 use model::publication::RunSummary;
 
 use super::{in_query, put};
 use crate::html::Escaped;
+use crate::map::Traffic;
+use crate::world::world;
 
 pub fn places(summary: &RunSummary, proof: &Proof) -> String {
     let mut out = String::new();
@@ -19,38 +21,87 @@ pub fn places(summary: &RunSummary, proof: &Proof) -> String {
             Escaped(summary.run.as_str())
         ),
     );
-    let regions: BTreeMap<&str, &str> = proof
-        .plan
-        .nodes
-        .iter()
-        .map(|node| (node.name.as_str(), node.region.as_str()))
-        .collect();
-    table(&mut out, proof, &regions);
+    picture(&mut out, proof);
+    table(&mut out, proof);
     out
 }
 
-/// What the picture shows, for those who cannot see it.
-fn table(out: &mut String, proof: &Proof, regions: &BTreeMap<&str, &str>) {
-    let mut between: BTreeMap<(&str, &str), [usize; 4]> = BTreeMap::new();
-    for cell in &proof.matrix {
-        let of = |name: &str| regions.get(name).copied().unwrap_or_default();
-        let (a, b) = (of(cell.pair.from.as_str()), of(cell.pair.to.as_str()));
-        let counts = between.entry((a.min(b), a.max(b))).or_default();
-        counts[match cell.observed {
-            ObservedPath::Direct => 0,
-            ObservedPath::Relayed => 1,
-            ObservedPath::None => 2,
-            ObservedPath::Unmeasured => 3,
-        }] += 1;
+fn picture(out: &mut String, proof: &Proof) {
+    out.push_str("<section class=\"card\" aria-label=\"Map\">\n");
+    match world(proof) {
+        Some(picture) => put(
+            out,
+            format_args!(
+                "<div class=\"scroll\" tabindex=\"0\" role=\"group\" aria-label=\"Map of the world\">{picture}</div>\n\
+                 <p class=\"legend\"><span class=\"direct\">— direct</span> <span class=\"relayed\">┄ relayed</span> \
+                 <span class=\"none\">┄ no path</span> <span class=\"unmeasured\">— not measured</span> \
+                 <span>worst path between two regions</span> <span>○ behind NATs only</span></p>\n"
+            ),
+        ),
+        None => out.push_str("<p class=\"empty\">No region of this run has a place: <code>regions</code> of the inventory gives them one.</p>\n"),
     }
-    out.push_str("<section class=\"card\" aria-label=\"Between regions\"><div class=\"scroll\" tabindex=\"0\" role=\"group\" aria-label=\"Paths between regions\"><table><thead><tr><th scope=\"col\">Between</th><th scope=\"col\" class=\"number\">Direct</th><th scope=\"col\" class=\"number\">Relayed</th><th scope=\"col\" class=\"number\">No path</th><th scope=\"col\" class=\"number\">Not measured</th></tr></thead><tbody>\n");
-    for ((a, b), counts) in between {
+    let nowhere: Vec<&str> = proof
+        .plan
+        .nodes
+        .iter()
+        .filter(|node| node.tested && node.place.is_none())
+        .map(|node| node.name.as_str())
+        .collect();
+    if !nowhere.is_empty() {
         put(
             out,
-            format_args!("<tr><th scope=\"row\">{} – {}</th>", Escaped(a), Escaped(b)),
+            format_args!(
+                "<p class=\"hint\">Without a place: {}</p>\n",
+                Escaped(&nowhere.join(", "))
+            ),
         );
-        for count in counts {
-            put(out, format_args!("<td class=\"number\">{count}</td>"));
+    }
+    out.push_str("</section>\n");
+}
+
+/// What the picture shows, for those who cannot see it.
+fn table(out: &mut String, proof: &Proof) {
+    let region = |node: &PlanNode| match node.region.as_str() {
+        "" => "no region".to_owned(),
+        named => named.to_owned(),
+    };
+    let regions: BTreeMap<&str, String> = proof
+        .plan
+        .nodes
+        .iter()
+        .map(|node| (node.name.as_str(), region(node)))
+        .collect();
+    let mut between: BTreeMap<(&str, &str), Traffic> = BTreeMap::new();
+    for cell in &proof.matrix {
+        let of = |name: &str| regions.get(name).map(String::as_str).unwrap_or_default();
+        let (a, b) = (of(cell.pair.from.as_str()), of(cell.pair.to.as_str()));
+        let traffic = between.entry((a.min(b), a.max(b))).or_default();
+        traffic.add(cell.observed);
+    }
+    out.push_str("<section class=\"card\" aria-label=\"Between regions\"><div class=\"scroll\" tabindex=\"0\" role=\"group\" aria-label=\"Paths between regions\"><table class=\"between\"><thead><tr><th scope=\"col\">Between</th><th scope=\"col\" class=\"number\">Direct</th><th scope=\"col\" class=\"number\">Relayed</th><th scope=\"col\" class=\"number\">No path</th><th scope=\"col\" class=\"number\">Not measured</th></tr></thead><tbody>\n");
+    for ((a, b), seen) in between {
+        let name = if a == b {
+            format!("within {a}")
+        } else {
+            format!("{a} – {b}")
+        };
+        put(
+            out,
+            format_args!("<tr><th scope=\"row\">{}</th>", Escaped(&name)),
+        );
+        let counts = [
+            ("direct", seen.direct),
+            ("relayed", seen.relayed),
+            ("none", seen.none),
+            ("unmeasured", seen.unmeasured),
+        ];
+        for (class, count) in counts {
+            // A nought is no news.
+            let class = if count == 0 { "nought" } else { class };
+            put(
+                out,
+                format_args!("<td class=\"number {class}\">{count}</td>"),
+            );
         }
         out.push_str("</tr>\n");
     }

@@ -30,7 +30,7 @@ pub fn failing(out: &mut String, proof: &Proof) {
     failed
         .iter()
         .take(FAILING_SHOWN)
-        .for_each(|a| story(out, a));
+        .for_each(|a| story(out, a, &captures_of(proof, a)));
     out.push_str("</div>\n");
     rest(out, failed.len(), FAILING_SHOWN);
     out.push_str("</section>\n");
@@ -46,7 +46,14 @@ fn rest(out: &mut String, all: usize, shown: usize) {
     }
 }
 
-fn story(out: &mut String, a: &Attempt) {
+/// Packets of this attempt, as paths in the run directory.
+fn captures_of<'a>(proof: &'a Proof, a: &Attempt) -> Vec<&'a str> {
+    let of_it = |path: &&str| path.split('/').any(|part| part == a.start.id.0);
+    let all = proof.evidence.captures.iter().map(String::as_str);
+    all.filter(of_it).collect()
+}
+
+fn story(out: &mut String, a: &Attempt, captures: &[&str]) {
     let class = match a.verdict() {
         Counted::Infrastructure => "inconclusive",
         Counted::Success | Counted::Failure => "fail",
@@ -62,6 +69,13 @@ fn story(out: &mut String, a: &Attempt) {
     );
     if let Some(explained) = &a.explanation {
         put!(out, "<p><b>{}</b></p>\n", Escaped(&explained.sentence));
+        if !explained.seen.is_empty() {
+            out.push_str("<ul class=\"seen note\">\n");
+            for line in &explained.seen {
+                put!(out, "<li>{}</li>\n", Escaped(line));
+            }
+            out.push_str("</ul>\n");
+        }
     }
     if !a.rungs.is_empty() {
         out.push_str("<ol class=\"rungs\">\n");
@@ -90,10 +104,18 @@ fn story(out: &mut String, a: &Attempt) {
     };
     put!(
         out,
-        "<p class=\"note\">caller {}; callee {}</p>\n</article>\n",
+        "<p class=\"note\">caller {}; callee {}</p>\n",
         list(&a.endpoints.caller),
         list(&a.endpoints.callee)
     );
+    if !captures.is_empty() {
+        put!(
+            out,
+            "<p class=\"note\">packets: <code>{}</code></p>\n",
+            Escaped(&captures.join(", "))
+        );
+    }
+    out.push_str("</article>\n");
 }
 
 fn rung(out: &mut String, r: &RungRecord) {

@@ -100,11 +100,12 @@ pub fn built(out: &mut String, proof: &Proof) {
     }
     let fixes = &proof.evidence.fix_commits;
     if !fixes.is_empty() {
-        put!(
-            out,
-            "<dt>fix commits</dt><dd><code>{}</code></dd>\n",
-            Escaped(&fixes.join(", "))
-        );
+        out.push_str("<dt>fix commits</dt><dd>");
+        for (index, commit) in fixes.iter().enumerate() {
+            let comma = if index == 0 { "" } else { ", " };
+            put!(out, "{comma}<code>{}</code>", Escaped(commit));
+        }
+        out.push_str("</dd>\n");
     }
     for build in &proof.builds {
         put!(

@@ -5,6 +5,7 @@
 
 mod attempts;
 mod ground;
+mod network;
 mod results;
 
 use model::attempt::Matrix;
@@ -27,8 +28,9 @@ pub fn proof(proof: &Proof) -> String {
     findings(&mut body, proof);
     results::matrices(&mut body, proof);
     attempts::failing(&mut body, proof);
-    results::world(&mut body, proof);
+    results::map(&mut body, proof);
     results::course(&mut body, proof);
+    network::network(&mut body, proof);
     ground::nats(&mut body, proof);
     ground::nodes(&mut body, proof);
     ground::built(&mut body, proof);
@@ -100,6 +102,12 @@ fn header(out: &mut String, proof: &Proof) {
             reviewed.review.via
         );
         fact(out, word, &who);
+        // A rejection's reason is the headline.
+        if let (Decision::Confirmed, Some(remark)) =
+            (reviewed.review.decision, &reviewed.review.reason)
+        {
+            fact(out, "who remarked", remark);
+        }
     }
     out.push_str("</dl>\n</header>\n");
 }
@@ -187,4 +195,4 @@ fn digest(whole: &str) -> String {
 }
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;

@@ -7,9 +7,10 @@ use model::proof::{CriterionResult, Proof};
 use super::{chip, section};
 use crate::html::{Escaped, put};
 use crate::interval::{interval, rate, trend};
-use crate::map::{Site, Traffic, map};
+use crate::map::Traffic;
 use crate::matrix::{connect_times, matrix};
 use crate::timeline::timeline;
+use crate::world::world;
 
 pub fn criteria(out: &mut String, proof: &Proof) {
     section(
@@ -98,43 +99,14 @@ fn agreement(out: &mut String, proof: &Proof) {
 }
 
 /// Nothing where no region has a place.
-pub fn world(out: &mut String, proof: &Proof) {
-    let mut sites: BTreeMap<&str, Site<'_>> = BTreeMap::new();
-    let mut region_of: BTreeMap<&str, &str> = BTreeMap::new();
-    for node in proof.plan.nodes.iter().filter(|node| node.tested) {
-        let Some(place) = node.place else { continue };
-        region_of.insert(node.name.as_str(), &node.region);
-        let site = sites.entry(&node.region).or_insert(Site {
-            region: &node.region,
-            place,
-            nodes: 0,
-            behind_nat: 0,
-        });
-        site.nodes += 1;
-        site.behind_nat += usize::from(node.nat.is_some());
-    }
-    if sites.is_empty() {
-        return;
-    }
-    let mut links: BTreeMap<(&str, &str), Traffic> = BTreeMap::new();
-    for cell in &proof.matrix {
-        let ends = [&cell.pair.from, &cell.pair.to].map(|end| region_of.get(end.as_str()));
-        if let [Some(from), Some(to)] = ends {
-            let key = (*from.min(to), *from.max(to));
-            links.entry(key).or_default().add(cell.observed);
-        }
-    }
+pub fn map(out: &mut String, proof: &Proof) {
+    let Some(picture) = world(proof) else { return };
     section(
         out,
         "Map",
         "regions joined by the worst path between them; a ring is a region behind NATs only",
     );
-    let sites: Vec<Site<'_>> = sites.into_values().collect();
-    put!(
-        out,
-        "<figure class=\"world\">{}</figure>\n",
-        map(&sites, &links)
-    );
+    put!(out, "<figure class=\"world\">{picture}</figure>\n");
     out.push_str("<p class=\"keys\"><span class=\"direct\">— direct</span> <span class=\"relayed\">┄ relayed</span> <span class=\"none\">┄ no path</span> <span class=\"unmeasured\">— not measured</span></p>\n</section>\n");
 }
 

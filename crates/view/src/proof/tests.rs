@@ -6,6 +6,7 @@ use model::event::{
     Build, Decision, Environment, EvidenceFile, EvidenceKind, Plan, PlanNode, Review,
 };
 use model::inventory::{NodeName, Place};
+use model::link::{LinkMeasured, RoundTrip};
 use model::nat::theory::{Category, Prediction};
 use model::proof::{
     CriterionResult, Evidence, JournalMark, MatrixCell, NodeNatProof, PassResult, ProofNode,
@@ -19,7 +20,7 @@ use model::suite::SuiteName;
 use super::*;
 
 /// A proof in which every text that can come from outside is `words`.
-fn saying(words: &str) -> Proof {
+pub(crate) fn saying(words: &str) -> Proof {
     let text = || words.to_owned();
     let at = |second| Timestamp::from_second(1_700_000_000 + second).unwrap();
     let name = NodeName::new(words);
@@ -93,7 +94,20 @@ fn saying(words: &str) -> Proof {
         ended_at: at(90),
         state: "STOPPED".into(),
         criteria: vec![criterion.clone()],
-        links: Vec::new(),
+        links: vec![LinkMeasured {
+            pair: pair.clone(),
+            like_it: 3,
+            set: Some(RoundTrip {
+                delay_ms: 40.0,
+                jitter_ms: 0.0,
+                loss_percent: 0.0,
+                rate_mbit: None,
+            }),
+            measured: None,
+            probes: 10,
+            answered: 0,
+            mismatch: Some(text()),
+        }],
         measured: Vec::new(),
         matrix: vec![MatrixCell {
             suite: SuiteName::default(),
@@ -193,6 +207,7 @@ fn saying(words: &str) -> Proof {
                 sha256: text(),
                 bytes: 9,
             }],
+            captures: vec![format!("captures/{words}/caller-outside.pcapng")],
             ..Evidence::default()
         },
         timeline: vec![TimelineEntry {
@@ -268,6 +283,7 @@ fn the_verdict_comes_first_and_every_section_is_there() {
         "<h2>Map",
         "<h2>Course of the run",
         "<h2>Soak",
+        "<h2>Network between the hosts",
         "<h2>NAT certificates",
         "<h2>Nodes",
         "<h2>Source and builds",
@@ -277,4 +293,21 @@ fn the_verdict_comes_first_and_every_section_is_there() {
     ];
     let places: Vec<usize> = sections.iter().map(|s| page.find(s).expect(s)).collect();
     assert!(places.is_sorted(), "{places:?}");
+}
+
+#[test]
+fn a_failing_attempt_shows_what_its_explanation_rests_on_and_its_packets() {
+    let page = proof(&saying("plain"));
+    assert!(page.contains("<ul class=\"seen note\">\n<li>plain</li>"));
+    assert!(page.contains("captures/plain/caller-outside.pcapng"));
+    let mut other = saying("plain");
+    other.evidence.captures = vec!["captures/s-9/caller-outside.pcapng".into()];
+    assert!(!proof(&other).contains("caller-outside"));
+}
+
+#[test]
+fn a_network_is_set_beside_measured() {
+    let page = proof(&saying("plain"));
+    assert!(page.contains("<td class=\"number set\">40.0 ms</td><td class=\"number\">–</td>"));
+    assert!(page.contains("<td class=\"differs\">≠ plain</td>"));
 }

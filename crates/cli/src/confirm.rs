@@ -1,10 +1,15 @@
-//! `vps-test confirm`: a person's word on a run that is parked for it.
+//! `vps-test confirm`: a person's word on a run that is parked for it, given here or
+//! on the dashboard.
+
+mod dashboard;
 
 use std::process::ExitCode;
 
 use clap::Args;
+use engine::RunDir;
 use miette::IntoDiagnostic;
 use model::event::{Decision, Review};
+use model::proof::Proof;
 use model::stats::Verdict;
 
 use crate::exit;
@@ -25,10 +30,16 @@ pub struct ConfirmArgs {
     /// Who says so; by default USER@HOST
     #[arg(long, value_name = "NAME")]
     by: Option<String>,
+    /// Wait until somebody has decided on the dashboard, and take that over
+    #[arg(long, conflicts_with_all = ["reject", "reason", "by"])]
+    watch: bool,
 }
 
 pub fn run(args: ConfirmArgs) -> miette::Result<ExitCode> {
     let dir = runs::find(&runs::state_dir()?, &args.run)?;
+    if args.watch {
+        return dashboard::watch(&dir);
+    }
     let decision = if args.reject {
         Decision::Rejected
     } else {
@@ -40,17 +51,30 @@ pub fn run(args: ConfirmArgs) -> miette::Result<ExitCode> {
         via: "terminal".into(),
         reason: args.reason,
     };
-    let written = engine::review(&dir, review).into_diagnostic()?;
-    let document = written.document.display().to_string();
+    let code = take_over(&dir, review)?;
+    dashboard::tell(&dir);
+    Ok(code)
+}
+
+/// Into the journal and the proof.
+fn take_over(dir: &RunDir, review: Review) -> miette::Result<ExitCode> {
+    let written = engine::review(dir, review).into_diagnostic()?;
+    Ok(show(
+        &written.proof,
+        &written.document.display().to_string(),
+    ))
+}
+
+fn show(proof: &Proof, document: &str) -> ExitCode {
     print!(
         "{}",
-        screen::summary::render(&written.proof, &document, None, screen::Paint::detect())
+        screen::summary::render(proof, document, None, screen::Paint::detect())
     );
-    Ok(match written.proof.verdict {
+    match proof.verdict {
         Verdict::Pass => exit::PASS,
         Verdict::Fail => exit::fail(),
         Verdict::Inconclusive => exit::inconclusive(),
-    })
+    }
 }
 
 /// Behind sudo, whoever called it.

@@ -85,14 +85,19 @@ impl Ground {
     }
 
     /// The hosts where they are now; `None` for a twin that is not up.
-    pub fn reach_if_up(self) -> miette::Result<Option<(Fleet, Reach)>> {
+    pub fn stand_if_up(self) -> miette::Result<Option<Standing>> {
         if let Self::Twin(twin) = &self
             && !twin.is_up
         {
             return Ok(None);
         }
-        let standing = self.stand(true, |_| {})?;
-        Ok(Some((standing.fleet, standing.reach)))
+        self.stand(true, |_| {}).map(Some)
+    }
+
+    /// Where they are and how to reach them, and no more.
+    pub fn reach_if_up(self) -> miette::Result<Option<(Fleet, Reach)>> {
+        let standing = self.stand_if_up()?;
+        Ok(standing.map(|standing| (standing.fleet, standing.reach)))
     }
 
     /// Boots the twin where it is not up. `keep` leaves it up afterwards.

@@ -80,6 +80,16 @@ impl GroundRecord {
         }
     }
 
+    /// To be looked at where it is up; a twin that is stays up, whoever booted it.
+    pub fn looked_at(&self) -> miette::Result<Ground> {
+        match self {
+            Self::Twin {
+                name, inventory, ..
+            } => twin::Choice::again(name, inventory, false).map(Ground::Twin),
+            Self::Hosts { .. } => self.ground(),
+        }
+    }
+
     /// Whether a twin that has to be booted stays up afterwards.
     pub fn keeps(&self) -> bool {
         match self {

@@ -213,11 +213,7 @@ impl Steps for Fake {
         Ok(())
     }
 
-    async fn collect(
-        &mut self,
-        _: &Recorder,
-        _: &RunDir,
-    ) -> Result<Collected, RunDirError> {
+    async fn collect(&mut self, _: &Recorder, _: &RunDir) -> Result<Collected, RunDirError> {
         Ok(Collected::default())
     }
 

@@ -8,6 +8,7 @@ mod agent;
 mod attempt;
 mod capture;
 mod claim;
+mod dashboard;
 mod deployment;
 mod documents;
 mod driver;
@@ -45,6 +46,7 @@ mod verify;
 
 pub use capture::{Capture, Keep};
 pub use claim::{Claim, ClaimError, Holder};
+pub use dashboard::{Dashboard, DashboardError};
 pub use documents::Written;
 pub use driver::{Ended, How, RunError, check_resumable, resume, run};
 pub use earlier::{Ask, EarlierError, baseline};

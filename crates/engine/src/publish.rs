@@ -35,15 +35,8 @@ pub struct Publisher {
 impl Publisher {
     /// `None` where the run's directory has no name that the registry could show.
     pub fn spawn(registry: Arc<Registry>, recorder: &Recorder) -> Option<Self> {
-        let journal = recorder.journal_path();
-        let id = run_id(&journal)?;
+        let follower = Follower::new(registry, recorder.journal_path())?;
         let (over, is_over) = watch::channel(false);
-        let follower = Follower {
-            registry,
-            id,
-            tail: Tail::new(journal),
-            next: None,
-        };
         let recorder = recorder.clone();
         let task = tokio::spawn(follow(follower, recorder, is_over));
         Some(Self { over, task })
@@ -97,16 +90,31 @@ async fn follow(mut follower: Follower, recorder: Recorder, mut over: watch::Rec
     }
 }
 
-struct Follower {
+/// A journal and how much of it the registry has.
+pub(crate) struct Follower {
     registry: Arc<Registry>,
-    id: RunId,
+    pub id: RunId,
     tail: Tail,
     /// What the registry wants next, once it said so.
     next: Option<u64>,
 }
 
 impl Follower {
-    async fn catch_up(&mut self) -> Result<(), String> {
+    pub fn new(registry: Arc<Registry>, journal: PathBuf) -> Option<Self> {
+        Some(Self {
+            registry,
+            id: run_id(&journal)?,
+            tail: Tail::new(journal),
+            next: None,
+        })
+    }
+
+    /// Entries that the registry is known to have.
+    pub fn published(&self) -> u64 {
+        self.next.unwrap_or_default()
+    }
+
+    pub async fn catch_up(&mut self) -> Result<(), String> {
         let mut next = match self.next {
             Some(next) => next,
             None => self.post("").await?,

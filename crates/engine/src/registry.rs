@@ -38,9 +38,10 @@ impl Registry {
         }
     }
 
-    /// As an operator of this fleet. Whoever is root on its host may be one.
-    pub async fn log_in(self, settings: &Settings) -> Result<Self, FleetError> {
-        let name = format!("engine-{}", settings.project);
+    /// As an operator of this fleet. Whoever is root on its host may be one. A new
+    /// token ends the ones before of the same `purpose`.
+    pub async fn log_in(self, settings: &Settings, purpose: &str) -> Result<Self, FleetError> {
+        let name = format!("{purpose}-{}", settings.project);
         let words = self.add_token(settings, "operator", &name);
         let said = self.host.run(&as_words(&words), COMMAND).await?;
         let token = said.trim().to_owned();

@@ -8,6 +8,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::attempt::Attempt;
+use crate::event::Decision;
 use crate::judge::judge_test;
 use crate::proof::{CriterionResult, MatrixCell, last_test};
 use crate::run::{Run, State};
@@ -180,6 +181,35 @@ pub struct MatrixAnswer {
     pub cells: Vec<MatrixCell>,
 }
 
+/// `POST /api/runs/P/T/decision`: a person's word on a run that waits for it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct Decide {
+    pub decision: Decision,
+    /// Up to 500 bytes on one line; needed to reject.
+    #[serde(default)]
+    pub reason: Option<String>,
+}
+
+/// A person's word as the registry keeps it, until whoever has the journal takes it over.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct Decided {
+    pub decision: Decision,
+    pub reason: Option<String>,
+    /// The name of the token that they showed.
+    pub by: String,
+    pub at: Timestamp,
+    /// How much of the journal was published then: what they decided about.
+    pub entries: u64,
+}
+
+/// `GET /api/runs/P/T/decision`
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct DecisionAnswer {
+    /// A person's word is all that the run lacks.
+    pub awaits_review: bool,
+    pub decided: Option<Decided>,
+}
+
 /// `data` of a server-sent event.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(tag = "what", rename_all = "snake_case")]
@@ -193,6 +223,8 @@ pub enum News {
     },
     /// A run was removed.
     Removed { run: RunId },
+    /// Somebody confirmed or rejected a run that waits for it.
+    Decided { run: RunId },
     /// A peer came, or fell silent.
     Peer {
         peer: String,

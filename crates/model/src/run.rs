@@ -12,8 +12,8 @@ use serde::{Deserialize, Serialize};
 
 use crate::attempt::{Attempt, AttemptStart, INTERRUPTED, Matrix, Observed, Outcome};
 use crate::event::{
-    Build, BuildProblem, Collected, Decision, Deployed, Environment, Event, NatMeasured, NodeFacts, Plan, Review,
-    StopCause,
+    Build, BuildProblem, Collected, Decision, Deployed, Environment, Event, NatMeasured, NodeFacts,
+    Plan, Review, StopCause,
 };
 use crate::fix::{FailureKind, FixStep, FixedBy, FoundFailure, SourceTree};
 use crate::health::{Health, regression};

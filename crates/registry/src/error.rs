@@ -28,6 +28,10 @@ pub(crate) enum ApiError {
     ForeignForm,
     #[error("there is no run `{0}` here")]
     UnknownRun(RunId),
+    #[error("run `{0}` does not wait for a person's word")]
+    NotWaiting(RunId),
+    #[error("somebody has decided on run `{0}` already, and the first word counts")]
+    Decided(RunId),
     #[error(transparent)]
     Publish(PublishError),
     #[error("this registry cannot do that now: {0}")]
@@ -69,6 +73,8 @@ impl ApiError {
             Self::TooMany { .. } => (StatusCode::TOO_MANY_REQUESTS, "too_many_requests"),
             Self::ForeignForm => (StatusCode::FORBIDDEN, "foreign_form"),
             Self::UnknownRun(_) => (StatusCode::NOT_FOUND, "unknown_run"),
+            Self::NotWaiting(_) => (StatusCode::CONFLICT, "not_waiting"),
+            Self::Decided(_) => (StatusCode::CONFLICT, "decided"),
             Self::Publish(error) => match error {
                 PublishError::Malformed { .. } => (StatusCode::BAD_REQUEST, "malformed_json"),
                 PublishError::Gap { .. } => (StatusCode::CONFLICT, "gap"),

@@ -11,6 +11,7 @@ const METRICS_MAX: usize = 128;
 const METRIC_NAME_MAX: usize = 96;
 const LOG_LINES_MAX: usize = 100;
 const LOG_LINE_MAX: usize = 500;
+const REASON_MAX: usize = 500;
 
 /// One field that is not acceptable, and what would be.
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
@@ -54,6 +55,15 @@ pub fn check_heartbeat(heartbeat: &Heartbeat) -> Result<(), FieldError> {
             )
         },
     )
+}
+
+pub fn check_reason(reason: Option<&str>, needed: bool) -> Result<(), FieldError> {
+    let fits = reason.map_or(!needed, |text| {
+        (1..=REASON_MAX).contains(&text.len()) && !text.contains(char::is_control)
+    });
+    require("reason", fits, || {
+        format!("up to {REASON_MAX} bytes of text on one line; whoever rejects says why")
+    })
 }
 
 fn check_name(field: &'static str, value: &str) -> Result<(), FieldError> {

@@ -10,6 +10,7 @@ mod api;
 mod auth;
 pub mod certify;
 pub mod client;
+mod decisions;
 mod error;
 mod fields;
 mod pages;

@@ -1,4 +1,5 @@
-//! What survives: runs' entries and the peers, in one SQLite file in WAL mode.
+//! What survives: runs' entries, people's decisions and the peers, in one SQLite file
+//! in WAL mode.
 //!
 //! An entry is acknowledged after its transaction is on the disk
 //! (`synchronous=FULL`). Peers are written behind, a few seconds late: one that
@@ -7,7 +8,7 @@
 use std::path::Path;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-use model::publication::{RunId, RunSummary};
+use model::publication::{Decided, RunId, RunSummary};
 use model::registration::Registration;
 use rusqlite::{Connection, OptionalExtension as _, params};
 
@@ -24,6 +25,8 @@ CREATE INDEX IF NOT EXISTS runs_by_time ON runs (started_ms);
 CREATE TABLE IF NOT EXISTS entries (
   run TEXT NOT NULL, seq INTEGER NOT NULL, entry TEXT NOT NULL,
   PRIMARY KEY (run, seq)) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS decisions (
+  run TEXT PRIMARY KEY, decided TEXT NOT NULL) WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS peers (
   peer TEXT PRIMARY KEY, fleet TEXT NOT NULL, registration TEXT NOT NULL,
   registered_ms INTEGER NOT NULL, seen_ms INTEGER NOT NULL) WITHOUT ROWID;
@@ -184,8 +187,31 @@ impl Store {
         let mut connection = self.connection();
         let transaction = connection.transaction()?;
         transaction.execute("DELETE FROM entries WHERE run = ?1", [run.as_str()])?;
+        transaction.execute("DELETE FROM decisions WHERE run = ?1", [run.as_str()])?;
         transaction.execute("DELETE FROM runs WHERE run = ?1", [run.as_str()])?;
         Ok(transaction.commit()?)
+    }
+
+    /// Keeps the first word on a run. `false` where there is one already.
+    pub fn keep_decision(&self, run: &RunId, decided: &Decided) -> Result<bool, StoreError> {
+        let text = serde_json::to_string(decided)?;
+        let rows = self.connection().execute(
+            "INSERT OR IGNORE INTO decisions (run, decided) VALUES (?1, ?2)",
+            [run.as_str(), &text],
+        )?;
+        Ok(rows == 1)
+    }
+
+    pub fn decision(&self, run: &RunId) -> Result<Option<Decided>, StoreError> {
+        let found: Option<String> = self
+            .connection()
+            .query_row(
+                "SELECT decided FROM decisions WHERE run = ?1",
+                [run.as_str()],
+                |row| row.get(0),
+            )
+            .optional()?;
+        Ok(found.map(|text| serde_json::from_str(&text)).transpose()?)
     }
 
     /// Drops the oldest runs beyond [`RUNS_KEPT`].
@@ -198,9 +224,9 @@ impl Store {
             [RUNS_KEPT],
         )?;
         if transaction.changes() > 0 {
-            transaction.execute(
-                "DELETE FROM entries WHERE run NOT IN (SELECT run FROM runs)",
-                [],
+            transaction.execute_batch(
+                "DELETE FROM entries WHERE run NOT IN (SELECT run FROM runs);
+                 DELETE FROM decisions WHERE run NOT IN (SELECT run FROM runs);",
             )?;
         }
         Ok(transaction.commit()?)

@@ -17,7 +17,7 @@ mod world;
 
 pub use dash::{
     Frame, Here, ICON, ICON_PATH, Loop, MatrixBy, NodeHealth, NodePage, Person, SCRIPT,
-    SCRIPT_PATH, STYLE_PATH, compare, login, machine, matrix_page, nat, node, overview,
+    SCRIPT_PATH, STYLE_PATH, compare, decision, login, machine, matrix_page, nat, node, overview,
     places, run, runs,
 };
 pub use interval::{interval, trend};

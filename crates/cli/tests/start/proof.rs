@@ -28,6 +28,7 @@ fn a_run_is_confirmed_signed_and_judged_again_and_keeps_no_secret() {
     is_signed_again(&bed, &key);
     holds_no_secret(&bed);
     an_edited_log_is_noticed(&bed);
+    is_rejected(&bed);
     a_build_that_fails_keeps_its_secrets_to_itself(&bed);
 }
 
@@ -55,19 +56,18 @@ fn with_a_secret_in_its_build_command(bed: &Bed) {
     build_with(bed, "env API_KEY=planted-in-config true");
 }
 
-fn parks_for_a_person(bed: &Bed, key: &str) {
-    let words: Vec<&str> = bed
-        .start_words(&["--sign", key])
-        .into_iter()
-        .map(|w| {
-            if w == "all-evidence" {
-                "manual-verify"
-            } else {
-                w
-            }
+fn until_a_person_has_looked<'a>(bed: &'a Bed, more: &[&'a str]) -> Vec<&'a str> {
+    let words = bed.start_words(more).into_iter();
+    words
+        .map(|word| match word {
+            "all-evidence" => "manual-verify",
+            other => other,
         })
-        .collect();
-    let mut command = bed.command(&words);
+        .collect()
+}
+
+fn parks_for_a_person(bed: &Bed, key: &str) {
+    let mut command = bed.command(&until_a_person_has_looked(bed, &["--sign", key]));
     command.env("DEPLOY_TOKEN", "planted-in-environment");
     let child = command.spawn().unwrap();
     crate::testers::wait_for(bed, "attempt_finished");
@@ -177,6 +177,43 @@ fn an_edited_log_is_noticed(bed: &Bed) {
         ran.stdout
     );
     assert_eq!(bed.run(&["verify", "nothing-of-this-name"]).code, 2);
+}
+
+fn is_rejected(bed: &Bed) {
+    let parked = bed.run(&until_a_person_has_looked(bed, &[]));
+    assert_eq!(parked.code, 3, "{}\n{}", parked.stdout, parked.stderr);
+    let silent = bed.run(&["confirm", "plain-udp", "--reject"]);
+    assert_eq!(
+        silent.code, 2,
+        "whoever rejects says why: {}",
+        silent.stderr
+    );
+    let why = "the latencies are not believable";
+    let ran = bed.run(&[
+        "confirm",
+        "plain-udp",
+        "--reject",
+        "--reason",
+        why,
+        "--by",
+        "ada",
+    ]);
+    assert_eq!(ran.code, 1, "{}\n{}", ran.stdout, ran.stderr);
+    assert!(ran.stdout.contains(why), "{}", ran.stdout);
+    let proof = bed.proof();
+    assert_eq!(proof["state"], "STOPPED");
+    assert_eq!(proof["verdict"], "FAIL");
+    assert_eq!(proof["review"]["decision"], "rejected");
+    assert_eq!(proof["review"]["reason"], why);
+    assert_eq!(proof["review"]["via"], "terminal");
+    assert_eq!(
+        proof["criteria"][0]["verdict"], "PASS",
+        "the data are as they were"
+    );
+    let verified = verify(bed, &["--json"]);
+    assert_eq!(verified.code, 0, "{}", verified.stdout);
+    let page = std::fs::read_to_string(bed.run_dir().join("proof.html")).unwrap();
+    assert!(page.contains("rejected by") && page.contains(why));
 }
 
 fn a_build_that_fails_keeps_its_secrets_to_itself(bed: &Bed) {

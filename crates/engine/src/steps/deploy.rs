@@ -99,7 +99,7 @@ pub async fn rejoin_registry(stage: &mut Stage<'_>) {
     };
     let program = binaries.registry.path_in(stage.settings.install_path());
     let registry = Registry::open(Arc::clone(host), program, url);
-    if let Ok(registry) = registry.log_in(stage.settings).await {
+    if let Ok(registry) = registry.log_in(stage.settings, "engine").await {
         stage.live.registry = Some(Arc::new(registry));
         publish(stage);
     }
@@ -194,7 +194,7 @@ async fn credentials(
     let asked = async {
         let tokens = registry::peer_tokens(&registry, settings, &nodes).await?;
         let certificate = registry.host.run(&["cat", REGISTRY_CA], COMMAND).await?;
-        let operated = registry.log_in(settings).await?;
+        let operated = registry.log_in(settings, "engine").await?;
         Ok::<_, FleetError>((
             operated,
             Credentials {

@@ -57,6 +57,7 @@ fn event(news: &News) -> Event {
     let name = match news {
         News::Entry { .. } => "entry",
         News::Removed { .. } => "removed",
+        News::Decided { .. } => "decided",
         News::Peer { .. } => "peer",
     };
     let data = serde_json::to_string(news).unwrap_or_default();

@@ -28,8 +28,8 @@ use crate::state::Shared;
 const PAGE_MAX: u32 = 1000;
 const RUNS_PAGE: u32 = 50;
 
-type Answer<T> = Result<Json<T>, ApiError>;
-type Body = Result<Bytes, BytesRejection>;
+pub(super) type Answer<T> = Result<Json<T>, ApiError>;
+pub(super) type Body = Result<Bytes, BytesRejection>;
 
 impl Caller {
     /// A peer's token; routes for peers let no other in.
@@ -74,7 +74,7 @@ pub(super) async fn heartbeat(
 }
 
 /// Whatever the content type says: `curl --data` would have to be told.
-fn parse<T: DeserializeOwned>(body: Body) -> Result<T, ApiError> {
+pub(super) fn parse<T: DeserializeOwned>(body: Body) -> Result<T, ApiError> {
     let body = body.map_err(|rejection| ApiError::from_body(&rejection, BODY_MAX))?;
     Ok(serde_json::from_slice(&body)?)
 }

@@ -1,6 +1,7 @@
 //! Every route in one table: the router and the OpenAPI document are both made
 //! from it, so that neither can say something that the other does not.
 
+mod decision;
 mod events;
 mod handlers;
 pub(crate) mod openapi;
@@ -14,11 +15,13 @@ use axum::middleware::{Next, from_fn, from_fn_with_state};
 use axum::response::Response;
 use axum::routing::{MethodRouter, delete, get, post};
 use model::proof::Proof;
-use model::publication::{MatrixAnswer, News, Published, ResultList, RunList};
+use model::publication::{
+    Decide, Decided, DecisionAnswer, MatrixAnswer, News, Published, ResultList, RunList,
+};
 use model::registration::{Health, Heartbeat, Metrics, Peers, Registered, Registration};
 use schemars::{Schema, SchemaGenerator};
 
-pub(crate) use handlers::blocking;
+pub(crate) use handlers::{blocking, id};
 
 use crate::auth::{Access, Kind, gate};
 use crate::error::ApiError;
@@ -167,6 +170,28 @@ pub(crate) const ROUTES: &[Route] = &[
         handler: || get(handlers::entries),
     },
     Route {
+        method: "post",
+        path: "/api/runs/{project}/{time}/decision",
+        access: Access::Operator,
+        summary: "Confirm or reject a run that waits for a person",
+        description: "The first word counts: 409 `decided` afterwards, and 409 `not_waiting` for a run that waits for nobody. The run takes it over with `vps-test confirm --watch`.",
+        query: None,
+        request: Content::Json(of::<Decide>),
+        answer: Content::Json(of::<Decided>),
+        handler: || post(decision::decide),
+    },
+    Route {
+        method: "get",
+        path: "/api/runs/{project}/{time}/decision",
+        access: Access::Read,
+        summary: "Whether a run waits for a person, and what they said",
+        description: "",
+        query: None,
+        request: Content::Nothing,
+        answer: Content::Json(of::<DecisionAnswer>),
+        handler: || get(decision::read),
+    },
+    Route {
         method: "get",
         path: "/api/results",
         access: Access::Read,
@@ -193,7 +218,7 @@ pub(crate) const ROUTES: &[Route] = &[
         path: "/api/events",
         access: Access::Read,
         summary: "What happens, as it happens",
-        description: "Server-sent events `entry`, `removed` and `peer`; `missed` where the reader was too slow: read everything again.",
+        description: "Server-sent events `entry`, `removed`, `decided` and `peer`; `missed` where the reader was too slow: read everything again.",
         query: None,
         request: Content::Nothing,
         answer: Content::EventStream(of::<News>),

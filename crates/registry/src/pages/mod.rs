@@ -3,6 +3,7 @@
 //! What a page shows is read here; how it looks is the business of `view`.
 
 mod cache;
+mod decide;
 mod login;
 mod show;
 
@@ -25,6 +26,9 @@ pub(crate) const ROUTES: &[(&str, Access, Handler)] = &[
     ("/nodes/{node}", Access::Read, || get(show::node)),
     ("/runs", Access::Read, || get(show::runs)),
     ("/runs/{project}/{time}", Access::Read, || get(show::run)),
+    ("/runs/{project}/{time}/decision", Access::Operator, || {
+        get(decide::back).post(decide::enter)
+    }),
     ("/compare", Access::Read, || get(show::compare)),
     ("/login", Access::Anybody, || {
         get(login::form).post(login::enter)

@@ -9,13 +9,14 @@ use jiff::Timestamp;
 use model::attempt::Pair;
 use model::inventory::NodeName;
 use model::proof::Proof;
-use model::publication::RunSummary;
+use model::publication::{RunId, RunSummary};
 use model::registration::Peer;
 use serde::Deserialize;
 use view::{Frame, Here, Loop, MatrixBy, NodeHealth, NodePage, Person};
 
 use crate::api::blocking;
 use crate::auth::Caller;
+use crate::auth::token::Scope;
 use crate::error::ApiError;
 use crate::peers::Moment;
 use crate::runs::Folded;
@@ -68,23 +69,32 @@ impl Look {
         self
     }
 
-    /// `main` is rendered off the threads that answer heartbeats, once for all
-    /// who look at the same page.
     async fn page(
         self,
         main: impl FnOnce(&Registry, &Caller) -> Result<String, ApiError> + Send + 'static,
     ) -> Page {
+        self.page_with(|_, _| Ok(String::new()), main).await
+    }
+
+    /// `main` is rendered off the threads that answer heartbeats, once for all
+    /// who look at the same page; `own` is for this person alone, and above it.
+    async fn page_with(
+        self,
+        own: impl FnOnce(&Registry, &Caller) -> Result<String, ApiError> + Send + 'static,
+        main: impl FnOnce(&Registry, &Caller) -> Result<String, ApiError> + Send + 'static,
+    ) -> Page {
         blocking(move || {
             let Self { shared, caller, .. } = &self;
+            let own = own(shared, caller)?;
             let main = shared
                 .pages
                 .page(&self.address, caller.fleet(), || main(shared, caller))?;
             let person = caller.session.as_ref().map(|session| Person {
                 name: caller.name(),
                 scope: caller.scope().map_or("", |scope| match scope {
-                    crate::auth::token::Scope::Operator => "operator",
-                    crate::auth::token::Scope::Viewer => "viewer",
-                    crate::auth::token::Scope::Peer => "peer",
+                    Scope::Operator => "operator",
+                    Scope::Viewer => "viewer",
+                    Scope::Peer => "peer",
                 }),
                 csrf: &session.csrf,
             });
@@ -94,6 +104,7 @@ impl Look {
                 person,
                 keep: &self.keep,
                 version: VERSION,
+                own: &own,
                 main: &main,
             };
             Ok(Html(frame.render()))
@@ -251,11 +262,15 @@ pub(super) async fn run(
     let id = format!("{project}/{time}");
     let mut look = Look::new(shared, caller, &uri, Here::Runs, &id);
     look.keep = format!("run={id}");
-    look.page(move |registry, caller| {
-        registry.of_run(caller, Some(&id), |summary, proof| {
-            view::run(summary, proof, Timestamp::now())
-        })
-    })
+    let asked = id.clone();
+    look.page_with(
+        move |registry, caller| registry.decision_on(caller, &asked),
+        move |registry, caller| {
+            registry.of_run(caller, Some(&id), |summary, proof| {
+                view::run(summary, proof, Timestamp::now())
+            })
+        },
+    )
     .await
 }
 
@@ -290,6 +305,20 @@ impl Registry {
         let proof = folded.proof();
         let proof = proof.ok_or_else(|| ApiError::UnknownRun(folded.summary.run.clone()))?;
         Ok(show(&folded.summary, &proof))
+    }
+
+    /// Nothing where the run waits for nobody. The forms are for operators.
+    fn decision_on(&self, caller: &Caller, run: &str) -> Result<String, ApiError> {
+        let id = RunId::parse(run).ok_or(ApiError::NotFound)?;
+        let answer = self.decision(caller, &id)?;
+        if !answer.awaits_review {
+            return Ok(String::new());
+        }
+        let may = caller.scope() == Some(Scope::Operator);
+        let session = caller.session.as_ref().filter(|_| may);
+        let csrf = session.map(|session| session.csrf.as_str());
+        let decided = answer.decided.as_ref();
+        Ok(view::decision(&id, decided, csrf, Timestamp::now()))
     }
 
     fn named(&self, caller: &Caller, run: &str) -> Result<(RunSummary, Proof), ApiError> {

@@ -4,7 +4,7 @@ use jiff::{SignedDuration, Timestamp};
 use model::attempt::{
     Attempt, AttemptStart, Cell, Endpoints, Matrix, Observed, ObservedPath, Outcome, Pair,
 };
-use model::event::{Event, Plan, PlanNode};
+use model::event::{Event, Plan, PlanNode, StopCause};
 use model::inventory::NodeName;
 use model::nat::theory::{Category, Prediction};
 use model::protocol::{AttemptId, ClaimedPath};
@@ -14,7 +14,27 @@ use serde_json::json;
 
 /// Whose `n`-th line is line `n`.
 pub fn lines(project: &str, fleet: &str, attempts: u32) -> Vec<String> {
-    let mut events = vec![Event::Confirmed(Box::new(plan(project, fleet)))];
+    let mut events = tested(plan(project, fleet), attempts);
+    events.push(Event::Completed);
+    numbered(&events)
+}
+
+/// Of a run that is parked for a person.
+pub fn parked(project: &str, fleet: &str) -> Vec<String> {
+    let plan = Plan {
+        proof_mode: "manual-verify".into(),
+        ..plan(project, fleet)
+    };
+    let mut events = tested(plan, 80);
+    events.push(Event::Stopped {
+        cause: StopCause::Unconfirmed,
+        detail: "all tests passed".into(),
+    });
+    numbered(&events)
+}
+
+fn tested(plan: Plan, attempts: u32) -> Vec<Event> {
+    let mut events = vec![Event::Confirmed(Box::new(plan))];
     for state in [State::Setup, State::BuildLocal, State::Deploy] {
         events.push(Event::Entered { state });
         events.push(Event::Finished { state });
@@ -31,7 +51,10 @@ pub fn lines(project: &str, fleet: &str, attempts: u32) -> Vec<String> {
         verdict: Verdict::Pass,
         summary: "direct proved".into(),
     });
-    events.push(Event::Completed);
+    events
+}
+
+fn numbered(events: &[Event]) -> Vec<String> {
     let began = Timestamp::from_second(1_700_000_000).unwrap();
     let at = |seq: usize| began + SignedDuration::from_secs(seq as i64);
     events

@@ -5,6 +5,7 @@
 
 mod binary;
 mod client;
+mod decisions;
 mod http;
 mod https;
 mod journal;

@@ -111,7 +111,7 @@
       if (light.dataset.state === "away") soon();
       say("live", "live");
     });
-    for (const name of ["entry", "peer", "removed", "missed"]) {
+    for (const name of ["entry", "peer", "removed", "decided", "missed"]) {
       stream.addEventListener(name, soon);
     }
     stream.onerror = () => {

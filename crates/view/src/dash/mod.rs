@@ -5,6 +5,7 @@
 
 mod attempts;
 mod compare;
+mod decision;
 mod login;
 mod machine;
 mod nat;
@@ -21,6 +22,7 @@ use jiff::Timestamp;
 use crate::html::{Escaped, Page, Style};
 
 pub use compare::compare;
+pub use decision::decision;
 pub use login::login;
 pub use machine::machine;
 pub use nat::nat;
@@ -70,6 +72,8 @@ pub struct Frame<'a> {
     /// `run=…`, which the navigation keeps.
     pub keep: &'a str,
     pub version: &'a str,
+    /// What is for this person alone, above the rest; escaped as well.
+    pub own: &'a str,
     pub main: &'a str,
 }
 
@@ -79,7 +83,10 @@ impl Frame<'_> {
         self.header(&mut body);
         put(
             &mut body,
-            format_args!("<main id=\"main\" tabindex=\"-1\">\n{}</main>\n", self.main),
+            format_args!(
+                "<main id=\"main\" tabindex=\"-1\">\n{}{}</main>\n",
+                self.own, self.main
+            ),
         );
         put(
             &mut body,
@@ -208,6 +215,7 @@ mod tests {
             }),
             keep: "run=a/b",
             version: "1",
+            own: "",
             main: "<p>x</p>\n",
         }
         .render();

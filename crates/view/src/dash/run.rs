@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use jiff::Timestamp;
 use model::attempt::{Attempt, ObservedPath, Pair};
+use model::event::Decision;
 use model::nat::theory::Prediction;
 use model::proof::{MatrixCell, Proof};
 use model::publication::RunSummary;
@@ -33,6 +34,7 @@ pub fn run(summary: &RunSummary, proof: &Proof, now: Timestamp) -> String {
             Escaped(summary.stopped.as_deref().unwrap_or(&proof.summary)),
         ),
     );
+    reviewed(&mut out, proof, now);
     put(
         &mut out,
         format_args!(
@@ -79,6 +81,28 @@ pub fn run(summary: &RunSummary, proof: &Proof, now: Timestamp) -> String {
     }
     out.push_str("</tbody></table></div></section>\n");
     out
+}
+
+/// A person's word, once it is in the journal.
+fn reviewed(out: &mut String, proof: &Proof, now: Timestamp) {
+    let Some(reviewed) = &proof.review else {
+        return;
+    };
+    let word = match reviewed.review.decision {
+        Decision::Confirmed => "Confirmed",
+        Decision::Rejected => "Rejected",
+    };
+    let reason = reviewed.review.reason.as_ref();
+    put(
+        out,
+        format_args!(
+            "<p class=\"why\">{word} by <b>{}</b> from the {}, {}{}</p>\n",
+            Escaped(&reviewed.review.by),
+            Escaped(&reviewed.review.via),
+            ago(Some(reviewed.at), now),
+            reason.map_or(String::new(), |reason| format!(": {}", Escaped(reason))),
+        ),
+    );
 }
 
 /// `open` is the cell that is looked into.

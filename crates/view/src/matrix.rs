@@ -26,7 +26,7 @@ const RIGHT: usize = 64;
 const NAME_SHOWN: usize = 16;
 const LEGEND: usize = 40;
 /// The legend's own width.
-const WIDTH_MIN: usize = 580;
+const WIDTH_MIN: usize = 620;
 
 /// Upper bounds of the steps of [`connect_times`], in milliseconds.
 const STEPS: [f64; 5] = [50.0, 100.0, 200.0, 400.0, 800.0];

@@ -40,21 +40,23 @@ fn one(out: &mut String, a: &Attempt) {
             Escaped(&a.start.id.to_string()),
         ),
     );
-    if let Some(why) = why(a) {
+    let why = why(a);
+    if let Some(why) = &why {
         put(
             out,
-            format_args!("<p class=\"finding\">{}</p>\n", Escaped(&why)),
+            format_args!("<p class=\"finding\">{}</p>\n", Escaped(why)),
         );
     }
-    if let Some(explanation) = &a.explanation {
-        put(
-            out,
-            format_args!(
-                "<p>{}</p>\n<ul class=\"evidence\">\n",
-                Escaped(&explanation.sentence)
-            ),
-        );
-        for line in &explanation.seen {
+    let explained = a.explanation.as_ref();
+    if let Some(other) = explained
+        .map(|e| &e.sentence)
+        .filter(|said| why.as_ref() != Some(*said))
+    {
+        put(out, format_args!("<p>{}</p>\n", Escaped(other)));
+    }
+    if let Some(explained) = explained.filter(|e| !e.seen.is_empty()) {
+        out.push_str("<ul class=\"evidence\">\n");
+        for line in &explained.seen {
             put(out, format_args!("<li>{}</li>\n", Escaped(line)));
         }
         out.push_str("</ul>\n");

@@ -58,24 +58,30 @@ fn story(out: &mut String, a: &Attempt, captures: &[&str]) {
         Counted::Infrastructure => "inconclusive",
         Counted::Success | Counted::Failure => "fail",
     };
+    let why = judge::why(a).unwrap_or_default();
     put!(
         out,
-        "<article class=\"{class}\">\n<h3>{} <small>{} · theory: {} · <code>{}</code></small></h3>\n<p>{}</p>\n",
+        "<article class=\"{class}\">\n<h3>{} <small>{} · theory: {} · <code>{}</code></small></h3>\n<p class=\"why\">{}</p>\n",
         Escaped(&a.start.cell.pair.to_string()),
         a.start.cell.category,
         a.start.cell.predicted,
         Escaped(&a.start.id.0),
-        Escaped(&judge::why(a).unwrap_or_default()),
+        Escaped(&why),
     );
-    if let Some(explained) = &a.explanation {
-        put!(out, "<p><b>{}</b></p>\n", Escaped(&explained.sentence));
-        if !explained.seen.is_empty() {
-            out.push_str("<ul class=\"seen note\">\n");
-            for line in &explained.seen {
-                put!(out, "<li>{}</li>\n", Escaped(line));
-            }
-            out.push_str("</ul>\n");
+    let explained = a.explanation.as_ref();
+    if let Some(other) = explained.map(|e| &e.sentence).filter(|said| **said != why) {
+        put!(out, "<p>{}</p>\n", Escaped(other));
+    }
+    if let Some(explained) = explained.filter(|e| !e.seen.is_empty()) {
+        put!(
+            out,
+            "<details class=\"note\">\n<summary>what was counted: {} flows</summary>\n<ul class=\"seen\">\n",
+            explained.seen.len()
+        );
+        for line in &explained.seen {
+            put!(out, "<li>{}</li>\n", Escaped(line));
         }
+        out.push_str("</ul>\n</details>\n");
     }
     if !a.rungs.is_empty() {
         out.push_str("<ol class=\"rungs\">\n");
@@ -109,10 +115,15 @@ fn story(out: &mut String, a: &Attempt, captures: &[&str]) {
         list(&a.endpoints.callee)
     );
     if !captures.is_empty() {
+        let files: Vec<&str> = captures
+            .iter()
+            .filter_map(|path| path.rsplit('/').next())
+            .collect();
         put!(
             out,
-            "<p class=\"note\">packets: <code>{}</code></p>\n",
-            Escaped(&captures.join(", "))
+            "<p class=\"note\">packets in <code>captures/{}/</code>: {}</p>\n",
+            Escaped(&a.start.id.0),
+            Escaped(&files.join(", ").replace(".pcapng", ""))
         );
     }
     out.push_str("</article>\n");

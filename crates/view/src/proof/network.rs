@@ -52,9 +52,9 @@ fn conclusion(links: &[LinkMeasured], is_set: bool) -> String {
         Some((measured.delay_ms - set.delay_ms).abs())
     });
     match (is_set, wrong) {
-        (false, _) => format!("Nobody sets what {pairs} pairs do here."),
+        (false, _) => format!("{pairs} pairs, which nobody sets."),
         (true, 0) => format!(
-            "What stands for {pairs} pairs is as it was set; no round trip is off by more than {:.1} ms.",
+            "{pairs} pairs are as they were set: no round trip is off by more than {:.1} ms.",
             off.fold(0.0, f64::max)
         ),
         (true, wrong) => format!("{wrong} of {} are not as they were set.", links.len()),

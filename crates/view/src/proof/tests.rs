@@ -298,8 +298,8 @@ fn the_verdict_comes_first_and_every_section_is_there() {
 #[test]
 fn a_failing_attempt_shows_what_its_explanation_rests_on_and_its_packets() {
     let page = proof(&saying("plain"));
-    assert!(page.contains("<ul class=\"seen note\">\n<li>plain</li>"));
-    assert!(page.contains("captures/plain/caller-outside.pcapng"));
+    assert!(page.contains("<ul class=\"seen\">\n<li>plain</li>"));
+    assert!(page.contains("<code>captures/plain/</code>: caller-outside<"));
     let mut other = saying("plain");
     other.evidence.captures = vec!["captures/s-9/caller-outside.pcapng".into()];
     assert!(!proof(&other).contains("caller-outside"));

@@ -1,5 +1,6 @@
 //! The map: regions, the paths between them, and the same as a table.
 
+use std::cmp::Reverse;
 use std::collections::BTreeMap;
 
 use model::event::PlanNode;
@@ -79,7 +80,10 @@ fn table(out: &mut String, proof: &Proof) {
         traffic.add(cell.observed);
     }
     out.push_str("<section class=\"card\" aria-label=\"Between regions\"><div class=\"scroll\" tabindex=\"0\" role=\"group\" aria-label=\"Paths between regions\"><table class=\"between\"><thead><tr><th scope=\"col\">Between</th><th scope=\"col\" class=\"number\">Direct</th><th scope=\"col\" class=\"number\">Relayed</th><th scope=\"col\" class=\"number\">No path</th><th scope=\"col\" class=\"number\">Not measured</th></tr></thead><tbody>\n");
-    for ((a, b), seen) in between {
+    // What somebody has to look at stands first.
+    let mut rows: Vec<_> = between.into_iter().collect();
+    rows.sort_by_key(|(_, seen)| Reverse((seen.none, seen.relayed, seen.unmeasured)));
+    for ((a, b), seen) in rows {
         let name = if a == b {
             format!("within {a}")
         } else {

@@ -8,8 +8,8 @@ use engine::How;
 use miette::{IntoDiagnostic, WrapErr};
 
 use crate::exit::Infrastructure;
-use crate::runs;
 use crate::running::{claim, exit_code, listen, of_run, show, sinks};
+use crate::runs;
 use crate::started::Started;
 
 #[derive(Debug, Args)]

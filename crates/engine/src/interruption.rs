@@ -48,10 +48,7 @@ impl Fake {
             recorder.with(|run| (run.cycle, run.pass, run.plan.clone().unwrap()));
         let all = cells(&plan.nodes, &plan.suites[0]);
         let is_mended = recorder.with(|run| run.fixes().next().is_some());
-        loop {
-            let Some(cell) = recorder.with(|run| due(run, &plan, &all, (cycle, pass))) else {
-                break;
-            };
+        while let Some(cell) = recorder.with(|run| due(run, &plan, &all, (cycle, pass))) {
             let is_good = is_mended || cell.category == Category::Direct;
             self.attempt(recorder, cell, (cycle, pass), is_good)?;
         }
@@ -213,11 +210,7 @@ impl Steps for Fake {
         Ok(())
     }
 
-    async fn collect(
-        &mut self,
-        _: &Recorder,
-        _: &RunDir,
-    ) -> Result<Collected, RunDirError> {
+    async fn collect(&mut self, _: &Recorder, _: &RunDir) -> Result<Collected, RunDirError> {
         Ok(Collected::default())
     }
 

@@ -7,9 +7,9 @@ use std::sync::Arc;
 use fleet::{Artifact, Host};
 use model::inventory::NodeName;
 
+use crate::lease::Leases;
 use crate::publish::Publisher;
 use crate::registry::Registry;
-use crate::lease::Leases;
 use crate::tester::Tester;
 
 #[derive(Default)]

@@ -285,7 +285,7 @@ if [ -d \"$path\" ]; then
   rmdir --ignore-fail-on-non-empty \"$path\"
 fi
 rm -rf /var/lib/vps-test
-rm -f /run/vps-test/*.sock; rmdir --ignore-fail-on-non-empty /run/vps-test 2>/dev/null
+rm -f /run/vps-test/*.sock /run/vps-test/.lock; rmdir --ignore-fail-on-non-empty /run/vps-test 2>/dev/null
 systemctl daemon-reload; systemctl reset-failed 2>/dev/null; true",
             path = quote(install_path.trim_end_matches('/')),
             digest = "?".repeat(64),

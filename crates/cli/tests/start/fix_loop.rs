@@ -1,9 +1,13 @@
 //! The loop closes: a tester with a planted bug is found out, mended, committed
 //! and proved. And a fixer that moves the goal posts is refused.
 
+use std::io::{BufRead, BufReader, Read, Write};
+use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
 
 use serde_json::Value;
 
@@ -56,15 +60,7 @@ tests:
     }
 
     fn git(&self, words: &[&str]) -> String {
-        let identity = ["-c", "user.name=T", "-c", "user.email=t@example.org"];
-        let output = Command::new("git")
-            .args(identity)
-            .args(words)
-            .current_dir(self.bed.dir.path())
-            .output()
-            .unwrap();
-        assert!(output.status.success(), "git {words:?}: {output:?}");
-        String::from_utf8_lossy(&output.stdout).trim().to_owned()
+        git(self.bed.dir.path(), words)
     }
 
     fn commit_all(&self) {
@@ -81,7 +77,11 @@ tests:
     }
 
     fn start(&self, soak: &str) -> Ran {
-        let words = self.bed.start_words(&[]);
+        self.start_with(soak, &[])
+    }
+
+    fn start_with(&self, soak: &str, more: &[&str]) -> Ran {
+        let words = self.bed.start_words(more);
         let words: Vec<&str> = words
             .into_iter()
             .map(|word| if word == "0" { soak } else { word })
@@ -121,10 +121,69 @@ tests:
     }
 }
 
+/// A webhook's other end.
+struct Posted {
+    address: SocketAddr,
+    bodies: Arc<Mutex<Vec<Value>>>,
+}
+
+impl Posted {
+    fn listen() -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let address = listener.local_addr().unwrap();
+        let bodies: Arc<Mutex<Vec<Value>>> = Arc::default();
+        let kept = Arc::clone(&bodies);
+        std::thread::spawn(move || {
+            for mut client in listener.incoming().flatten() {
+                let body = read_request(&mut client);
+                kept.lock().unwrap().push(body);
+                let _ = client.write_all(b"HTTP/1.1 204 No Content\r\nconnection: close\r\n\r\n");
+            }
+        });
+        Self { address, bodies }
+    }
+
+    fn bodies(&self) -> Vec<Value> {
+        self.bodies.lock().unwrap().clone()
+    }
+}
+
+fn read_request(client: &mut TcpStream) -> Value {
+    let mut reader = BufReader::new(client);
+    let mut length = 0;
+    loop {
+        let mut line = String::new();
+        reader.read_line(&mut line).unwrap();
+        let line = line.trim_end().to_ascii_lowercase();
+        if line.is_empty() {
+            break;
+        }
+        if let Some(number) = line.strip_prefix("content-length:") {
+            length = number.trim().parse().unwrap();
+        }
+    }
+    let mut body = vec![0; length];
+    reader.read_exact(&mut body).unwrap();
+    serde_json::from_slice(&body).unwrap()
+}
+
+fn git(dir: &Path, words: &[&str]) -> String {
+    let identity = ["-c", "user.name=T", "-c", "user.email=t@example.org"];
+    let output = Command::new("git")
+        .args(identity)
+        .args(words)
+        .current_dir(dir)
+        .output()
+        .unwrap();
+    assert!(output.status.success(), "git {words:?}: {output:?}");
+    String::from_utf8_lossy(&output.stdout).trim().to_owned()
+}
+
 #[test]
 fn a_planted_bug_is_mended_committed_and_proved() {
     let workspace = Workspace::new("fix");
     let told = workspace.outside.path().join("told");
+    let posted = Posted::listen();
     let hook = workspace.program(
         "hook",
         &format!("echo \"$1\" >> {0}; cat >> {0}.json", told.display()),
@@ -135,15 +194,16 @@ fn a_planted_bug_is_mended_committed_and_proved() {
         "[ \"$1\" = -p ]
 case $2 in *\"$VPS_TEST_BUNDLE/README.md\"*) ;; *) exit 7;; esac
 grep -q 'cone → one' \"$VPS_TEST_BUNDLE/README.md\"
-grep -q 'nothing left it for .*the tester says: .*no coordinator of' \"$VPS_TEST_BUNDLE/README.md\"
+grep -q 'nothing of cone.s tester left it for .*the tester says: .*no coordinator of' \"$VPS_TEST_BUNDLE/README.md\"
 ls \"$VPS_TEST_BUNDLE\"/logs/cone.saorsa-test-planted.log
 sed -i 's/if asked.starts_with(\"10.\") { \"127.0.0.1\" } else { asked }/asked/' src/main.rs",
     );
     workspace.configure(&format!(
         "fix: {{ agent: claude, test_command: 'cargo check -q --offline' }}
-notify: {{ hook: '{}' }}
+notify: {{ hook: '{}', webhook: 'http://{}/' }}
 ",
-        hook.display()
+        hook.display(),
+        posted.address
     ));
     workspace.commit_all();
     let before = workspace.git(&["rev-parse", "HEAD"]);
@@ -207,6 +267,10 @@ notify: {{ hook: '{}' }}
         );
     }
     assert_eq!(told.len(), 6, "{told:?}");
+    let posted = posted.bodies();
+    let texts: Vec<&str> = posted.iter().map(|b| b["text"].as_str().unwrap()).collect();
+    assert_eq!(texts, told, "the webhook is told the same");
+    assert_eq!(posted[5]["kind"], "complete");
 }
 
 #[test]
@@ -281,7 +345,8 @@ fn a_fix_that_lowers_the_threshold_is_refused_and_a_person_takes_over() {
 #[test]
 fn without_a_fixer_a_failing_build_parks_until_a_commit_appears() {
     let workspace = Workspace::new("park");
-    workspace.configure("");
+    // Nobody listens, and nobody comes back: the run does not wait for either.
+    workspace.configure("notify: { hook: 'sleep 100', webhook: 'http://127.0.0.1:9/' }\n");
     let main = workspace.bed.dir.path().join("src/main.rs");
     std::fs::write(
         &main,
@@ -293,7 +358,9 @@ fn without_a_fixer_a_failing_build_parks_until_a_commit_appears() {
         bed: workspace.bed.up(),
         ..workspace
     };
+    let began = Instant::now();
     let ran = workspace.start("0");
+    assert!(began.elapsed() < Duration::from_secs(60));
     assert_eq!(ran.code, 1, "{}\n{}", ran.stdout, ran.stderr);
     assert_eq!(workspace.events("stopped")[0]["cause"], "parked");
     assert!(
@@ -312,6 +379,63 @@ fn without_a_fixer_a_failing_build_parks_until_a_commit_appears() {
     workspace.commit_all();
     let ran = workspace.bed.run(&["resume", "plain-udp"]);
     assert_eq!(ran.code, 0, "{}\n{}", ran.stdout, ran.stderr);
+}
+
+/// The bug is in the stack, and so is the fix: on a branch of the stack's repository.
+#[test]
+fn a_stack_is_mended_in_its_own_repository() {
+    let workspace = Workspace::new("stack");
+    let stack = tempfile::tempdir().unwrap();
+    let (dir, own) = (stack.path(), workspace.bed.dir.path());
+    std::fs::create_dir(dir.join("src")).unwrap();
+    let manifest = "[package]\nname = \"planted-stack\"\nversion = \"0.1.0\"\nedition = \"2024\"\n";
+    std::fs::write(dir.join("Cargo.toml"), manifest).unwrap();
+    let (before, rest) = PLANTED
+        .split_once("/// The address that a socket binds")
+        .unwrap();
+    let (bug, after) = rest.split_once("\nfn main()").unwrap();
+    let bug = format!("/// The address that a socket binds{bug}").replace("fn bind", "pub fn bind");
+    std::fs::write(dir.join("src/lib.rs"), bug).unwrap();
+    let tester = format!("{before}use planted_stack::bind_address;\n\nfn main(){after}");
+    std::fs::write(own.join("src/main.rs"), tester).unwrap();
+    let manifest = std::fs::read_to_string(own.join("Cargo.toml")).unwrap();
+    let manifest = manifest.replace(
+        "[workspace]",
+        "[dependencies]\nplanted-stack = \"0.1\"\n\n[workspace]",
+    );
+    std::fs::write(own.join("Cargo.toml"), manifest).unwrap();
+    for words in [
+        &["init", "-q"][..],
+        &["add", "-A"],
+        &["commit", "-qm", "Stack"],
+    ] {
+        git(dir, words);
+    }
+    let fixer = workspace.program(
+        "fixer",
+        "sed -i 's/if asked.starts_with(\"10.\") { \"127.0.0.1\" } else { asked }/asked/' src/lib.rs",
+    );
+    workspace.configure(&format!("fix: {{ command: '{}' }}\n", fixer.display()));
+    let config = own.join("vps-test.yaml");
+    let text = std::fs::read_to_string(&config).unwrap();
+    let text = text.replace("crate: '.'", "crate: '.', stack: planted-stack");
+    std::fs::write(&config, text).unwrap();
+    workspace.commit_all();
+    let head = git(dir, &["rev-parse", "HEAD"]);
+
+    let given = format!("planted-stack={}", dir.display());
+    let ran = workspace.start_with("0", &["--stack", &given]);
+    assert_eq!(ran.code, 0, "{}\n{}", ran.stdout, ran.stderr);
+    let proof = workspace.bed.proof();
+    let commit = proof["evidence"]["fix_commits"][0].as_str().unwrap();
+    assert_eq!(git(dir, &["rev-parse", &format!("{commit}^")]), head);
+    assert_eq!(
+        git(dir, &["diff", "--name-only", &head, commit]),
+        "src/lib.rs"
+    );
+    assert_eq!(git(dir, &["status", "--porcelain"]), "");
+    assert_eq!(git(dir, &["worktree", "list"]).lines().count(), 1);
+    workspace.nothing_is_left();
 }
 
 fn mend(workspace: &Path) {

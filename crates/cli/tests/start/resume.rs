@@ -117,6 +117,34 @@ fn nothing_is_left(bed: &Bed) {
     }
 }
 
+/// SSH is away for a while in a wait: nothing was seen to be ill, and the next TEST
+/// has new sessions.
+#[test]
+fn ssh_that_is_dropped_during_a_wait_is_no_regression() {
+    let bed = Bed::new("dropped", FLEET).up();
+    let words: Vec<&str> = bed
+        .start_words(&[])
+        .into_iter()
+        .map(|word| if word == "0" { "12s" } else { word })
+        .collect();
+    let child = bed.command(&words).spawn().unwrap();
+    wait_for(&bed, "wait_began");
+    // By the host itself, as nobody else can reach it then.
+    let cut = "systemd-run -q --no-block sh -c \"sleep 0.5; nft add table inet cut; \
+         nft add chain inet cut in '{ type filter hook input priority -300; }'; \
+         nft add rule inet cut in tcp dport 22 reject with tcp reset; \
+         sleep 6; nft delete table inet cut\"";
+    for node in ["one", "cone", "port"] {
+        bed.on(node, cut);
+    }
+    let ran = ran(&child.wait_with_output().unwrap());
+    assert_eq!(ran.code, 0, "{}\n{}", ran.stdout, ran.stderr);
+    let journal = bed.journal();
+    let count = |name: &str| journal.iter().filter(|e| e["event"] == name).count();
+    assert_eq!(count("judged"), 2, "one cycle: {}", ran.stdout);
+    nothing_is_left(&bed);
+}
+
 /// Two controllers, one project, one fleet: the second is told who holds it.
 #[test]
 fn a_fleet_is_leased_to_one_controller_of_a_project() {

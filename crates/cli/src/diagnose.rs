@@ -154,10 +154,10 @@ fn expected(
     let here = |(found, port): (&Node, u16), transport, what: &str| {
         (found.name == node.name).then(|| (transport, port, what.to_owned()))
     };
-    let coordinators = config
-        .bootstrap_nodes(inventory)
-        .into_iter()
-        .filter_map(|placed| here(placed, Transport::Udp, "coordinator"));
+    let coordinators = config.modules.keys().flat_map(|module| {
+        let placed = config.bootstrap_nodes(inventory, module).into_iter();
+        placed.filter_map(|placed| here(placed, Transport::Udp, "coordinator"))
+    });
     let registry = config
         .registry_node(inventory)
         .into_iter()

@@ -32,7 +32,7 @@ pub struct Standing {
     pub observers: Observers,
     /// By whoever emulates the network between the hosts.
     pub links_are_set: bool,
-    pub _twin: Option<crate::twin::UntilDropped>,
+    pub _twin: Option<crate::twin::Borrowed>,
 }
 
 impl Ground {

@@ -15,7 +15,7 @@ pub struct Choice {
     pub is_up: bool,
 }
 
-pub struct UntilDropped;
+pub struct Borrowed;
 
 pub fn is_up(_name: &str) -> bool {
     false

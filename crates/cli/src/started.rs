@@ -150,7 +150,7 @@ impl Started {
             module: module.clone(),
             workspace: self.workspace.clone(),
             bootstrap: config
-                .bootstrap_nodes(inventory)
+                .bootstrap_nodes(inventory, module_name)
                 .into_iter()
                 .map(|(n, port)| (n.name.clone(), port))
                 .collect(),

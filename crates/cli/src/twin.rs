@@ -1,5 +1,7 @@
 //! The twin as something to run on.
 
+mod borrowed;
+
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -7,9 +9,12 @@ use std::time::{Duration, Instant};
 use engine::{Asked, Observer, ObserverError, Observers};
 use fleet::Reach;
 use lab::{LabError, Twin, UpOptions};
+use miette::{IntoDiagnostic, WrapErr};
 use model::flow::FlowCount;
 use model::inventory::Fleet;
 use model::proof::WanReport;
+
+pub use borrowed::Borrowed;
 
 use crate::ground::Standing;
 use crate::inventory_file;
@@ -78,9 +83,8 @@ impl Choice {
     }
 
     pub fn stand(self, keep: bool, mut say: impl FnMut(String)) -> miette::Result<Standing> {
-        let (twin, until_dropped) = if self.is_up {
-            let until = self.booted_for_us.then(|| UntilDropped::new(&self.name));
-            (Twin::open(&self.name)?, until)
+        let twin = if self.is_up {
+            Twin::open(&self.name)?
         } else {
             let began = Instant::now();
             let options = UpOptions {
@@ -94,8 +98,12 @@ impl Choice {
                 self.name,
                 began.elapsed().as_secs_f64()
             ));
-            (twin, (!keep).then(|| UntilDropped(self.name.clone())))
+            twin
         };
+        let for_a_run = !keep && (!self.is_up || self.booted_for_us);
+        let borrowed = Borrowed::of(&twin, for_a_run)
+            .into_diagnostic()
+            .wrap_err_with(|| format!("cannot note who runs on twin `{}`", self.name))?;
         Ok(Standing {
             fleet: twin.relocated(),
             reach: Reach {
@@ -108,7 +116,7 @@ impl Choice {
                 witness: None,
             },
             links_are_set: true,
-            _twin: until_dropped,
+            _twin: Some(borrowed),
         })
     }
 }

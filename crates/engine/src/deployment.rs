@@ -8,28 +8,63 @@ use model::protocol::PortRange;
 
 use crate::live::Binaries;
 use crate::settings::Settings;
+use crate::steps::build;
 
-/// Disjoint, so that two peers behind one box never want the same outer port,
-/// and below the ports that Linux hands out by itself.
-pub const PROBE_PORTS: PortRange = PortRange {
-    first: 12000,
-    last: 13999,
-};
-pub const REFERENCE_PORTS: PortRange = PortRange {
-    first: 14000,
-    last: 21999,
-};
-pub const STACK_PORTS: PortRange = PortRange {
-    first: 22000,
-    last: 31999,
-};
+/// Below the ports that Linux hands out by itself.
 pub const ALL_PORTS: PortRange = PortRange {
     first: 12000,
     last: 31999,
 };
+pub const PROBE_PORTS: PortRange = PortRange {
+    first: 12000,
+    last: 13999,
+};
+const REFERENCE_PORTS: PortRange = PortRange {
+    first: 14000,
+    last: 21999,
+};
+const STACK_PORTS: PortRange = PortRange {
+    first: 22000,
+    last: 31999,
+};
 
-/// Of the reference's coordinators, each of which takes the next port as well.
-const REFERENCE_COORDINATOR_PORT: u16 = 3478;
+/// The ports of one project. Disjoint, so that two peers behind one box never want
+/// the same outer port, not even those of two projects that run side by side.
+#[derive(Debug, Clone, Copy)]
+pub struct Ports {
+    pub probe: PortRange,
+    pub reference: PortRange,
+    pub stack: PortRange,
+}
+
+impl Ports {
+    pub fn of(settings: &Settings) -> Self {
+        let place = settings.config.place_of(&settings.module_name);
+        Self {
+            probe: part(PROBE_PORTS, place),
+            reference: part(REFERENCE_PORTS, place),
+            stack: part(STACK_PORTS, place),
+        }
+    }
+}
+
+/// One of so many equal parts.
+fn part(range: PortRange, (place, places): (usize, usize)) -> PortRange {
+    let all = usize::from(range.last - range.first) + 1;
+    let each = (all / places).max(1);
+    let first = range.first + u16::try_from(each * place).unwrap_or(0);
+    PortRange {
+        first,
+        last: first + u16::try_from(each - 1).unwrap_or(0),
+    }
+}
+
+/// Of the reference's coordinators, each of which takes the next port as well; other
+/// projects' are some ports on.
+const REFLECTOR_PORT: u16 = 3478;
+const NEXT_PROJECT: usize = 10;
+/// Of those that `nat verify` has, beside whatever runs.
+pub const PROBER_REFLECTOR_PORT: u16 = 3476;
 
 /// Where a node keeps what peers need to be believed by the registry.
 pub const REGISTRY_TOKEN: &str = "/var/lib/vps-test/registry/token";
@@ -59,6 +94,7 @@ impl Parts {
             stack_coordinators: settings.bootstrap.iter().filter_map(at).collect(),
             reference_coordinators: reflectors(
                 &settings.fleet,
+                reflector_port(settings),
                 |name| settings.bootstrap.iter().any(|(known, _)| known == name),
                 is_reached,
             ),
@@ -73,10 +109,16 @@ impl Parts {
     }
 }
 
+fn reflector_port(settings: &Settings) -> u16 {
+    let (place, _) = settings.config.place_of(&settings.module_name);
+    REFLECTOR_PORT + u16::try_from(NEXT_PROJECT * place).unwrap_or(0)
+}
+
 /// Two public nodes from which NATs are measured; those that peers meet through
 /// have their coordinators' ports open already.
 pub fn reflectors(
     fleet: &Fleet,
+    port: u16,
     is_bootstrap: impl Fn(&NodeName) -> bool,
     is_reached: impl Fn(&NodeName) -> bool,
 ) -> Vec<Placed> {
@@ -86,7 +128,7 @@ pub fn reflectors(
         .filter(|n| n.is_public() && is_reached(&n.name));
     let mut all: Vec<&Node> = public.collect();
     all.sort_by_key(|node| !is_bootstrap(&node.name));
-    let at = |node: &Node| SocketAddr::new(node.address(), REFERENCE_COORDINATOR_PORT);
+    let at = |node: &Node| SocketAddr::new(node.address(), port);
     all.into_iter()
         .take(2)
         .map(|node| (node.name.clone(), at(node)))
@@ -103,7 +145,7 @@ pub enum Which {
 pub fn tester_name(settings: &Settings, which: Which) -> String {
     match which {
         Which::Stack => settings.module_name.clone(),
-        Which::Reference => "udp-test".to_owned(),
+        Which::Reference => format!("{}-reference", settings.module_name),
     }
 }
 
@@ -227,7 +269,7 @@ fn tester(
         node.name,
         match which {
             Which::Stack => &settings.project,
-            Which::Reference => &name,
+            Which::Reference => build::REFERENCE.1,
         },
         socket(settings, which)
     );

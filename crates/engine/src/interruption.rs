@@ -48,10 +48,7 @@ impl Fake {
             recorder.with(|run| (run.cycle, run.pass, run.plan.clone().unwrap()));
         let all = cells(&plan.nodes, &plan.suites[0]);
         let is_mended = recorder.with(|run| run.fixes().next().is_some());
-        loop {
-            let Some(cell) = recorder.with(|run| due(run, &plan, &all, (cycle, pass))) else {
-                break;
-            };
+        while let Some(cell) = recorder.with(|run| due(run, &plan, &all, (cycle, pass))) {
             let is_good = is_mended || cell.category == Category::Direct;
             self.attempt(recorder, cell, (cycle, pass), is_good)?;
         }

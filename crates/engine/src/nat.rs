@@ -8,10 +8,10 @@ use fleet::{Artifact, FleetError, Host, INNER_ADDRESS, NatBox, Service, Unit};
 use futures::future::try_join_all;
 use model::inventory::{Fleet, NodeName};
 use model::nat::{NatSpec, Observations};
-use model::protocol::{Call, Probe, Reflector};
+use model::protocol::{Call, PortRange, Probe, Reflector};
 
 use crate::agent::{Agent, AgentError};
-use crate::deployment::{self, ALL_PORTS, PROBE_PORTS, Placed};
+use crate::deployment::{self, ALL_PORTS, PROBE_PORTS, PROBER_REFLECTOR_PORT, Placed};
 
 /// How long a prober waits for a datagram before it counts as filtered, at most.
 const PATIENCE: Duration = Duration::from_millis(1500);
@@ -51,14 +51,19 @@ pub fn silences(timeout: Option<u16>) -> Vec<u64> {
 }
 
 /// The call that measures what is in front of an address.
-pub fn probe(address: IpAddr, reflectors: &[SocketAddr], silences_ms: Vec<u64>) -> Probe {
+pub fn probe(
+    address: IpAddr,
+    ports: PortRange,
+    reflectors: &[SocketAddr],
+    silences_ms: Vec<u64>,
+) -> Probe {
     let reflector = |primary: &SocketAddr| Reflector {
         primary: *primary,
         alternate: SocketAddr::new(primary.ip(), primary.port() + 1),
     };
     Probe {
         address,
-        ports: PROBE_PORTS,
+        ports,
         reflectors: reflectors.iter().map(reflector).collect(),
         patience_ms: u64::try_from(PATIENCE.as_millis()).unwrap_or(u64::MAX),
         silences_ms,
@@ -86,12 +91,11 @@ pub struct Prober {
     /// `udp-test`.
     pub binary: Artifact,
     pub install_path: String,
-    /// Of the fleet's units, so that a run and this share the reflectors.
-    pub service_prefix: String,
 }
 
 impl Prober {
     const UNIT: &str = "vps-test-prober.service";
+    const REFLECTOR: &str = "vps-test-reflector.service";
     const SOCKET: &str = "/run/vps-test/vps-test-prober.sock";
 
     /// Which nodes reflect, and where.
@@ -100,7 +104,7 @@ impl Prober {
         fleet: &Fleet,
         is_bootstrap: impl Fn(&NodeName) -> bool,
     ) -> Vec<Placed> {
-        deployment::reflectors(fleet, is_bootstrap, |_| true)
+        deployment::reflectors(fleet, PROBER_REFLECTOR_PORT, is_bootstrap, |_| true)
     }
 
     /// Has these hosts reflect.
@@ -108,11 +112,10 @@ impl Prober {
     /// # Errors
     /// A host refuses.
     pub async fn reflect(&self, hosts: &[&Host], all: &[Placed]) -> Result<(), FleetError> {
-        let name = format!("{}-udp-test-coordinator.service", self.service_prefix);
         let installs = hosts.iter().filter_map(|host| {
             let words = deployment::coordinator_words(all, host.name())?;
-            let mut service = self.service(&name, &words);
-            service.unit.description = "udp-test-coordinator, coordinator of vps-test".into();
+            let mut service = self.service(Self::REFLECTOR, &words);
+            service.unit.description = "reflector of vps-test".into();
             Some(async move {
                 host.install(&[service], &self.install_path, |_, _| {})
                     .await
@@ -149,7 +152,7 @@ impl Prober {
     ) -> Result<Observations, MeasureError> {
         let forwarded = host.forward_socket(Self::SOCKET, "prober").await?;
         let agent = connect(host.name(), &forwarded.path).await?;
-        let mut call = probe(INNER_ADDRESS.into(), reflectors, silences_ms);
+        let mut call = probe(INNER_ADDRESS.into(), PROBE_PORTS, reflectors, silences_ms);
         call.stun = stun;
         Ok(measure(&agent, call).await?)
     }

@@ -26,7 +26,7 @@ const LAST_WORDS: Duration = Duration::from_secs(3);
 /// Messages that may wait; more are dropped.
 const QUEUE: usize = 64;
 
-/// A sink of the recorder. Ends what hangs when it is dropped.
+/// A sink of the recorder.
 pub struct Notifier {
     config: NotifyConfig,
     run_dir: PathBuf,
@@ -99,8 +99,7 @@ impl Drop for Notifier {
             }
             line.worker = None;
         }
-        // What hangs still ends with this process's threads; a hook's process was
-        // given its own end.
+        // A hook that still speaks is left to finish; nobody waits for it.
     }
 }
 

@@ -18,6 +18,11 @@ use crate::quote::quote;
 const PIECE: usize = 64 * 1024;
 const PAUSE: Duration = Duration::from_millis(2);
 
+/// Projects that run side by side change what they share on a host in turn. A host
+/// without flock has to do without.
+pub(crate) const ONE_AT_A_TIME: &str = "mkdir -p /run/vps-test; exec 9> /run/vps-test/.lock; \
+     if command -v flock >/dev/null 2>&1; then flock 9; fi";
+
 /// How hosts are reached.
 #[derive(Debug, Clone)]
 pub struct Reach {

@@ -8,7 +8,7 @@ use crate::artifact::Artifact;
 use crate::capture::UNITS as CAPTURES;
 use crate::counters::TABLE as COUNTERS;
 use crate::error::FleetError;
-use crate::host::Host;
+use crate::host::{Host, ONE_AT_A_TIME};
 use crate::quote::quote;
 use crate::unit::{MARK, Unit};
 
@@ -285,7 +285,7 @@ if [ -d \"$path\" ]; then
   rmdir --ignore-fail-on-non-empty \"$path\"
 fi
 rm -rf /var/lib/vps-test
-rm -f /run/vps-test/*.sock; rmdir --ignore-fail-on-non-empty /run/vps-test 2>/dev/null
+rm -f /run/vps-test/*.sock /run/vps-test/.lock; rmdir --ignore-fail-on-non-empty /run/vps-test 2>/dev/null
 systemctl daemon-reload; systemctl reset-failed 2>/dev/null; true",
             path = quote(install_path.trim_end_matches('/')),
             digest = "?".repeat(64),
@@ -306,7 +306,8 @@ const DIGEST: &str = "digest() {
 /// Writes all units, restarts those that changed, and prints `UNIT DIGEST` of each.
 /// `cat` writes the files: unlike a shell's `printf` it says why it could not.
 fn activation(services: &[Service], is_verified: &[bool], install_path: &str) -> String {
-    let mut script = "set -u; export LC_ALL=C; reload=no; enable=; restart=\n".to_owned();
+    let mut script =
+        format!("set -u; export LC_ALL=C; {ONE_AT_A_TIME}; reload=no; enable=; restart=\n");
     for service in services {
         script.push_str(&write_unit(service, install_path));
     }

@@ -10,7 +10,7 @@ use model::nat::NatSpec;
 use model::protocol::PortRange;
 
 use crate::error::FleetError;
-use crate::host::Host;
+use crate::host::{Host, ONE_AT_A_TIME};
 use crate::quote::quote;
 
 /// Where services behind the box live.
@@ -42,7 +42,7 @@ impl Host {
     pub async fn apply_nat(&self, nat_box: &NatBox) -> Result<(), FleetError> {
         let label = serde_json::to_string(&nat_box.spec).unwrap_or_default();
         let script = format!(
-            "set -eu
+            "set -eu; {ONE_AT_A_TIME}
 put() {{
   printf %s \"$2\" | cat > \"$1.new\"
   if cmp -s \"$1.new\" \"$1\"; then rm \"$1.new\"; else rm -f {DIRECTORY}/applied; mv \"$1.new\" \"$1\"; fi

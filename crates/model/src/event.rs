@@ -347,3 +347,40 @@ pub enum Decision {
     Confirmed,
     Rejected,
 }
+
+impl Event {
+    /// The name it has in the journal.
+    pub fn name(&self) -> &'static str {
+        match self {
+            Self::Confirmed(_) => "confirmed",
+            Self::Entered { .. } => "entered",
+            Self::Finished { .. } => "finished",
+            Self::NodeReached { .. } => "node_reached",
+            Self::NodeDegraded { .. } => "node_degraded",
+            Self::SourceTaken(_) => "source_taken",
+            Self::Probed { .. } => "probed",
+            Self::FailureFound(_) => "failure_found",
+            Self::FixTried(_) => "fix_tried",
+            Self::FixCommitted(_) => "fix_committed",
+            Self::Built(_) => "built",
+            Self::BuildFailed { .. } => "build_failed",
+            Self::Deployed(_) => "deployed",
+            Self::LinksMeasured { .. } => "links_measured",
+            Self::NatMeasured(_) => "nat_measured",
+            Self::AttemptStarted(_) => "attempt_started",
+            Self::AttemptFinished(_) => "attempt_finished",
+            Self::AttemptInterrupted { .. } => "attempt_interrupted",
+            Self::Measured(_) => "measured",
+            Self::SuiteFinished { .. } => "suite_finished",
+            Self::Finding { .. } => "finding",
+            Self::Judged { .. } => "judged",
+            Self::WaitBegan { .. } => "wait_began",
+            Self::Completed => "completed",
+            Self::Stopped { .. } => "stopped",
+            Self::Resumed => "resumed",
+            Self::Environment(_) => "environment",
+            Self::Collected(_) => "collected",
+            Self::Reviewed(_) => "reviewed",
+        }
+    }
+}

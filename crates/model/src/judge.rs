@@ -65,7 +65,9 @@ pub fn judge_test(plan: &Plan, run: &Run, cycle: u32, pass: u32) -> Judgement {
     let now = run.yielded(cycle, pass);
     let mut judgement = judge(plan, &now);
     let before = pass.checked_sub(1).map(|before| run.yielded(cycle, before));
-    let fell = before.and_then(|before| regression::between(plan, &before, &now));
+    let fell = before.and_then(|before| {
+        regression::between(&plan.criteria, plan.regression_tolerance, &before, &now)
+    });
     if let Some(fell) = fell.filter(|_| judgement.verdict != Verdict::Fail) {
         judgement.verdict = Verdict::Fail;
         judgement.summary = fell;

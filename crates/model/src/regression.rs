@@ -1,22 +1,26 @@
 //! Whether a success rate has dropped from one pass to the next: proved at 95%,
 //! one-sided, to have fallen by more than the tolerance.
 
-use crate::event::Plan;
 use crate::measure::{Trial, Yield};
 use crate::stats::Criterion;
 use crate::stats::compare::{Change, Proportion, rates};
 
 const ALPHA: f64 = 0.05;
 
-/// The criteria that dropped, in words; `None` if none did.
-pub fn between(plan: &Plan, before: &Yield<'_>, after: &Yield<'_>) -> Option<String> {
-    let dropped: Vec<String> = plan
-        .criteria
+/// The criteria that dropped by more than so many percentage points, in words; `None`
+/// if none did.
+pub fn between(
+    criteria: &[Criterion],
+    tolerance: f64,
+    before: &Yield<'_>,
+    after: &Yield<'_>,
+) -> Option<String> {
+    let dropped: Vec<String> = criteria
         .iter()
         .filter_map(|criterion| {
             let (then, now) = (of(criterion, before), of(criterion, after));
             // What rises is of no interest here: any margin will do.
-            let change = rates(now, then, 100.0, plan.regression_tolerance, ALPHA)?;
+            let change = rates(now, then, 100.0, tolerance, ALPHA)?;
             (change == Change::Worse).then(|| {
                 format!(
                     "{} fell from {} of {} to {} of {}",

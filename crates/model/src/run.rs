@@ -4,6 +4,8 @@
 //! or replayed; [`Run::next`] says what to do now. It checks a whole event before
 //! it changes anything.
 
+mod rules;
+
 use std::collections::{BTreeMap, BTreeSet};
 
 use jiff::{SignedDuration, Timestamp};
@@ -23,6 +25,8 @@ use crate::measure::{Measured, Yield};
 use crate::protocol::{AttemptId, ClaimedPath};
 use crate::stats::Verdict;
 use crate::suite::SuiteName;
+
+pub use rules::IllegalEvent;
 
 /// The states of the request, by its names.
 #[derive(
@@ -125,26 +129,6 @@ pub enum Action {
     Stop(StopCause),
     /// Nothing; the run is over, or parked until somebody resumes it.
     Rest,
-}
-
-#[derive(Debug, thiserror::Error, PartialEq, Eq)]
-pub enum IllegalEvent {
-    #[error("a run begins with a confirmed plan, not with {got}")]
-    NoPlan { got: &'static str },
-    #[error("the plan is confirmed already")]
-    SecondPlan,
-    #[error("{from} does not lead to {to}")]
-    Transition { from: State, to: State },
-    #[error("{got} does not belong to {state}")]
-    WrongState { state: State, got: &'static str },
-    #[error("attempt {id} was started already")]
-    DuplicateAttempt { id: AttemptId },
-    #[error("attempt {id} was not started or has ended already")]
-    UnknownAttempt { id: AttemptId },
-    #[error("node {node} is not in the plan")]
-    UnknownNode { node: NodeName },
-    #[error("the run is over")]
-    Over,
 }
 
 /// A run as its journal tells it.
@@ -334,127 +318,6 @@ impl Run {
         self.verdicts.last().map(|(_, _, verdict)| *verdict)
     }
 
-    fn check(&self, event: &Event) -> Result<(), IllegalEvent> {
-        match (&self.plan, event) {
-            (None, Event::Confirmed(_)) => return Ok(()),
-            (None, other) => return Err(IllegalEvent::NoPlan { got: other.name() }),
-            (Some(_), Event::Confirmed(_)) => return Err(IllegalEvent::SecondPlan),
-            (Some(_), _) => {}
-        }
-        match event {
-            Event::Collected(_) if self.is_over() => Ok(()),
-            Event::Collected(_) => self.wrong_state(event),
-            _ if self.state == State::Complete => Err(IllegalEvent::Over),
-            Event::Resumed => Ok(()),
-            Event::Reviewed(_) if self.awaits_review() => Ok(()),
-            Event::Reviewed(_) => self.wrong_state(event),
-            _ if self.stopped.is_some() => Err(IllegalEvent::Over),
-            _ => self.check_place(event),
-        }
-    }
-
-    fn check_place(&self, event: &Event) -> Result<(), IllegalEvent> {
-        match event {
-            Event::Entered { state } => self.check_transition(*state),
-            Event::WaitBegan { state, .. }
-                if state.is_wait() && self.judged == Some(Verdict::Pass) =>
-            {
-                Ok(())
-            }
-            Event::WaitBegan { state, .. } => Err(IllegalEvent::Transition {
-                from: self.state,
-                to: *state,
-            }),
-            Event::Finished { state } if *state != self.state => self.wrong_state(event),
-            Event::Completed if self.state != State::Test || self.judged != Some(Verdict::Pass) => {
-                Err(IllegalEvent::Transition {
-                    from: self.state,
-                    to: State::Complete,
-                })
-            }
-            Event::Built(_) | Event::BuildFailed { .. } => self.only_in(State::BuildLocal, event),
-            Event::LinksMeasured { .. }
-            | Event::NatMeasured(_)
-            | Event::Judged { .. }
-            | Event::Measured(_)
-            | Event::SuiteFinished { .. } => self.only_in(State::Test, event),
-            Event::SourceTaken(_) => self.only_in(State::BuildLocal, event),
-            Event::FailureFound(_) | Event::FixTried(_) | Event::FixCommitted(_) => {
-                self.only_in(State::Fix, event)
-            }
-            Event::Probed { .. } if !self.state.is_wait() => self.wrong_state(event),
-            Event::AttemptStarted(start) => {
-                self.only_in(State::Test, event)?;
-                self.check_new_attempt(start)
-            }
-            Event::AttemptFinished(attempt) => self.check_in_flight(&attempt.start.id),
-            Event::AttemptInterrupted { id } => self.check_in_flight(id),
-            Event::NodeReached { node, .. } | Event::NodeDegraded { node, .. } => {
-                self.check_node(node)
-            }
-            Event::Deployed(deployed) => self.check_node(&deployed.node),
-            _ => Ok(()),
-        }
-    }
-
-    fn check_transition(&self, to: State) -> Result<(), IllegalEvent> {
-        if self.state.successors().contains(&to) {
-            Ok(())
-        } else {
-            Err(IllegalEvent::Transition {
-                from: self.state,
-                to,
-            })
-        }
-    }
-
-    fn only_in(&self, state: State, event: &Event) -> Result<(), IllegalEvent> {
-        if self.state == state {
-            Ok(())
-        } else {
-            self.wrong_state(event)
-        }
-    }
-
-    fn wrong_state(&self, event: &Event) -> Result<(), IllegalEvent> {
-        Err(IllegalEvent::WrongState {
-            state: self.state,
-            got: event.name(),
-        })
-    }
-
-    fn check_new_attempt(&self, start: &AttemptStart) -> Result<(), IllegalEvent> {
-        let known = self.in_flight.contains_key(&start.id)
-            || self.attempts.iter().any(|a| a.start.id == start.id);
-        if known {
-            Err(IllegalEvent::DuplicateAttempt {
-                id: start.id.clone(),
-            })
-        } else {
-            Ok(())
-        }
-    }
-
-    fn check_in_flight(&self, id: &AttemptId) -> Result<(), IllegalEvent> {
-        if self.in_flight.contains_key(id) {
-            Ok(())
-        } else {
-            Err(IllegalEvent::UnknownAttempt { id: id.clone() })
-        }
-    }
-
-    fn check_node(&self, node: &NodeName) -> Result<(), IllegalEvent> {
-        let known = self
-            .plan
-            .as_ref()
-            .is_some_and(|plan| plan.nodes.iter().any(|n| n.name == *node));
-        if known {
-            Ok(())
-        } else {
-            Err(IllegalEvent::UnknownNode { node: node.clone() })
-        }
-    }
-
     fn change(&mut self, at: Timestamp, event: &Event) {
         match event {
             Event::Confirmed(plan) => {
@@ -613,43 +476,6 @@ impl Run {
                 explanation: None,
                 endpoints: crate::attempt::Endpoints::default(),
             });
-        }
-    }
-}
-
-impl Event {
-    /// The name it has in the journal.
-    pub fn name(&self) -> &'static str {
-        match self {
-            Self::Confirmed(_) => "confirmed",
-            Self::Entered { .. } => "entered",
-            Self::Finished { .. } => "finished",
-            Self::NodeReached { .. } => "node_reached",
-            Self::NodeDegraded { .. } => "node_degraded",
-            Self::SourceTaken(_) => "source_taken",
-            Self::Probed { .. } => "probed",
-            Self::FailureFound(_) => "failure_found",
-            Self::FixTried(_) => "fix_tried",
-            Self::FixCommitted(_) => "fix_committed",
-            Self::Built(_) => "built",
-            Self::BuildFailed { .. } => "build_failed",
-            Self::Deployed(_) => "deployed",
-            Self::LinksMeasured { .. } => "links_measured",
-            Self::NatMeasured(_) => "nat_measured",
-            Self::AttemptStarted(_) => "attempt_started",
-            Self::AttemptFinished(_) => "attempt_finished",
-            Self::AttemptInterrupted { .. } => "attempt_interrupted",
-            Self::Measured(_) => "measured",
-            Self::SuiteFinished { .. } => "suite_finished",
-            Self::Finding { .. } => "finding",
-            Self::Judged { .. } => "judged",
-            Self::WaitBegan { .. } => "wait_began",
-            Self::Completed => "completed",
-            Self::Stopped { .. } => "stopped",
-            Self::Resumed => "resumed",
-            Self::Environment(_) => "environment",
-            Self::Collected(_) => "collected",
-            Self::Reviewed(_) => "reviewed",
         }
     }
 }

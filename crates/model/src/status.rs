@@ -29,7 +29,7 @@ pub struct Status {
     pub in_flight: usize,
     pub verdict: Option<Verdict>,
     pub stopped: Option<Stopped>,
-    /// Of the stack's own tree, as it was when the run began.
+    /// Of the stack's own tree, as it was when the run began; then those of FIX.
     pub commits: Vec<String>,
     pub findings: usize,
     pub degraded: Vec<NodeName>,
@@ -60,7 +60,9 @@ impl Status {
     pub fn of(run: &Run, now: Timestamp) -> Option<Self> {
         let plan = run.plan.as_ref()?;
         let is_over = run.stopped.is_some() || run.state == State::Complete;
-        let commit = plan.stack.as_ref().and_then(|stack| stack.commit.clone());
+        let began = plan.stack.as_ref().and_then(|stack| stack.commit.clone());
+        let fixes = run.fixes().filter_map(|fix| fix.commit.clone());
+        let commits = began.into_iter().chain(fixes).collect();
         Some(Self {
             project: plan.project.clone(),
             focus: plan.focus.clone(),
@@ -87,7 +89,7 @@ impl Status {
                 cause: *cause,
                 detail: detail.clone(),
             }),
-            commits: commit.into_iter().collect(),
+            commits,
             findings: run.findings.len(),
             degraded: run.degraded.keys().cloned().collect(),
         })

@@ -129,11 +129,10 @@ fn wanted(fleet: &Fleet, word: Option<&str>) -> miette::Result<Vec<NodeName>> {
 }
 
 fn bootstrap(project: &Project, fleet: &Fleet) -> Vec<NodeName> {
-    let nodes = project.settings().bootstrap_nodes(fleet);
-    nodes
-        .into_iter()
-        .map(|(node, _)| node.name.clone())
-        .collect()
+    let config = project.settings();
+    let of = |module: &String| config.bootstrap_nodes(fleet, module);
+    let nodes = config.modules.keys().flat_map(of);
+    nodes.map(|(node, _)| node.name.clone()).collect()
 }
 
 /// `udp-test` from beside this program, else built.
@@ -150,7 +149,6 @@ pub fn prober(project: &Project) -> miette::Result<Prober> {
     Ok(Prober {
         binary: Artifact::read(&path).map_err(|e| Infrastructure::from_error(&e))?,
         install_path: deploy.install_path.clone(),
-        service_prefix: deploy.service_prefix.clone(),
     })
 }
 

@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 
 use engine::{Progress, Sink};
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
+use jiff::tz::TimeZone;
 use model::attempt::{Attempt, Counted, Matrix};
 use model::event::{Entry, Event};
 use model::inventory::NodeName;
@@ -17,6 +18,7 @@ use model::run::{Run, State};
 use super::grid::Grid;
 use super::paint::{Paint, Style};
 use super::summary::first_line;
+use super::time::clock;
 
 pub struct Live(Mutex<Screen>);
 
@@ -66,7 +68,7 @@ impl Live {
 
 impl Sink for Live {
     fn entry(&self, entry: &Entry, run: &Run) {
-        self.screen().entry(&entry.event, run);
+        self.screen().entry(entry, run);
     }
 
     fn progress(&self, progress: &Progress) {
@@ -75,8 +77,8 @@ impl Sink for Live {
 }
 
 impl Screen {
-    fn entry(&mut self, event: &Event, run: &Run) {
-        match event {
+    fn entry(&mut self, entry: &Entry, run: &Run) {
+        match &entry.event {
             Event::Entered { state } => self.enter(*state),
             Event::Finished { state } => {
                 let what = finished(*state, run, &self.uploads);
@@ -118,7 +120,11 @@ impl Screen {
                 State::Fix,
                 &format!("{} ({})", fix.subject, fix.short_commit()),
             ),
-            Event::WaitBegan { state, until } => self.line(&format!("  {state:<12} until {until}")),
+            Event::WaitBegan { state, until } => {
+                let until = clock(*until, entry.at, &TimeZone::system());
+                self.line(&format!("  {state:<12} until {until}"));
+            }
+            Event::Resumed => self.line(&format!("▸ resumed in {}", run.state)),
             Event::Stopped { detail, .. } => {
                 self.bar.finish_and_clear();
                 self.line(&format!(

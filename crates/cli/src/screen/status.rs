@@ -5,6 +5,7 @@ use std::path::Path;
 
 use jiff::Timestamp;
 use jiff::tz::TimeZone;
+use model::event::StopCause;
 use model::run::State;
 use model::stats::Verdict;
 use model::status::{Counters, Status};
@@ -132,7 +133,7 @@ impl View<'_> {
         }
         match (status.state, status.next.at) {
             (State::Complete, _) => "nothing: it is complete".into(),
-            (State::Stopped, _) => "nothing: it was stopped".into(),
+            (State::Stopped, _) => self.after_stop(status),
             (_, Some(at)) if at > self.now => format!(
                 "{} at {}, in {}",
                 status.next.what,
@@ -141,6 +142,18 @@ impl View<'_> {
             ),
             _ => status.next.what.clone(),
         }
+    }
+
+    /// What a person may do.
+    fn after_stop(&self, status: &Status) -> String {
+        let project = &status.project;
+        let word = match status.stopped.as_ref().map(|stopped| stopped.cause) {
+            Some(StopCause::Parked | StopCause::Failed) => "fixed",
+            Some(StopCause::Unconfirmed) => "confirm",
+            Some(StopCause::Rejected) => return "nothing: it was rejected".into(),
+            _ => "resume",
+        };
+        format!("nothing by itself; `vps-test {word} {project}` goes on")
     }
 
     fn verdict(&self, status: &Status) -> String {

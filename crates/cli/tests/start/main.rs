@@ -29,6 +29,8 @@ mod result;
 #[cfg(test)]
 mod resume;
 #[cfg(test)]
+mod side_by_side;
+#[cfg(test)]
 mod testers;
 #[cfg(test)]
 mod words;

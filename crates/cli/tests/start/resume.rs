@@ -117,6 +117,66 @@ fn nothing_is_left(bed: &Bed) {
     }
 }
 
+/// SSH is away for a while in a wait: nothing was seen to be ill, and the next TEST
+/// has new sessions.
+#[test]
+fn ssh_that_is_dropped_during_a_wait_is_no_regression() {
+    let bed = Bed::new("dropped", FLEET).up();
+    let words: Vec<&str> = bed
+        .start_words(&[])
+        .into_iter()
+        .map(|word| if word == "0" { "12s" } else { word })
+        .collect();
+    let child = bed.command(&words).spawn().unwrap();
+    wait_for(&bed, "wait_began");
+    // By the host itself, as nobody else can reach it then.
+    let cut = "systemd-run -q --no-block sh -c \"sleep 0.5; nft add table inet cut; \
+         nft add chain inet cut in '{ type filter hook input priority -300; }'; \
+         nft add rule inet cut in tcp dport 22 reject with tcp reset; \
+         sleep 6; nft delete table inet cut\"";
+    for node in ["one", "cone", "port"] {
+        bed.on(node, cut);
+    }
+    let ran = ran(&child.wait_with_output().unwrap());
+    assert_eq!(ran.code, 0, "{}\n{}", ran.stdout, ran.stderr);
+    let journal = bed.journal();
+    let count = |name: &str| journal.iter().filter(|e| e["event"] == name).count();
+    assert_eq!(count("judged"), 2, "one cycle: {}", ran.stdout);
+    nothing_is_left(&bed);
+}
+
+/// A tester that dies in a wait comes back by itself, and the run begins anew.
+#[test]
+fn a_tester_that_dies_in_a_wait_restarts_the_loop() {
+    let bed = Bed::new("ill", FLEET).up();
+    let words: Vec<&str> = bed
+        .start_words(&[])
+        .into_iter()
+        .map(|word| if word == "0" { "10s" } else { word })
+        .collect();
+    let child = bed.command(&words).spawn().unwrap();
+    wait_for(&bed, "probed");
+    bed.on("cone", "systemctl kill -s KILL saorsa-test-plain");
+    let ran = ran(&child.wait_with_output().unwrap());
+    assert_eq!(ran.code, 0, "{}\n{}", ran.stdout, ran.stderr);
+    let proof = bed.proof();
+    assert_eq!(proof["state"], "COMPLETE");
+    let findings = proof["findings"].to_string();
+    assert!(findings.contains("restarted"), "{findings}");
+    let journal = bed.journal();
+    let states: Vec<&str> = journal
+        .iter()
+        .filter(|e| e["event"] == "entered" || e["event"] == "wait_began")
+        .map(|e| e["state"].as_str().unwrap())
+        .collect();
+    let restart = states.iter().position(|s| *s == "RESTART").unwrap();
+    assert_eq!(
+        states[restart - 1..restart + 2],
+        ["WAIT_1HR", "RESTART", "SETUP"]
+    );
+    assert_eq!(states.last(), Some(&"TEST"));
+}
+
 /// Two controllers, one project, one fleet: the second is told who holds it.
 #[test]
 fn a_fleet_is_leased_to_one_controller_of_a_project() {

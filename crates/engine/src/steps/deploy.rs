@@ -2,6 +2,7 @@
 //! tester answers and is in the registry.
 
 use std::collections::BTreeMap;
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -14,8 +15,7 @@ use super::{Stage, StepError};
 use crate::agent::AgentError;
 use crate::capture::Keep;
 use crate::deployment::{
-    self, ALL_PORTS, Parts, REFERENCE_PORTS, REGISTRY_CA, REGISTRY_DIR, REGISTRY_TOKEN,
-    STACK_PORTS, Which,
+    self, ALL_PORTS, Parts, Placed, Ports, REGISTRY_CA, REGISTRY_DIR, REGISTRY_TOKEN, Which,
 };
 use crate::live::{Binaries, Testers};
 use crate::publish::Publisher;
@@ -44,15 +44,7 @@ pub async fn perform(stage: &mut Stage<'_>) -> Result<(), StepError> {
 
     let hosts: Vec<Arc<Host>> = stage.live.hosts.values().cloned().collect();
     let outcomes = join_all(hosts.iter().map(|host| work.deploy(host))).await;
-    let mut testers = Testers {
-        stack_coordinators: parts.stack_coordinators.iter().map(|(_, a)| *a).collect(),
-        reference_coordinators: parts
-            .reference_coordinators
-            .iter()
-            .map(|(_, a)| *a)
-            .collect(),
-        ..Testers::default()
-    };
+    let mut testers = Testers::default();
     for (host, outcome) in hosts.iter().zip(outcomes) {
         match outcome {
             Ok(pair) => {
@@ -75,6 +67,8 @@ pub async fn perform(stage: &mut Stage<'_>) -> Result<(), StepError> {
         }
     }
     enough(stage)?;
+    testers.stack_coordinators = running(stage, &parts.stack_coordinators)?;
+    testers.reference_coordinators = running(stage, &parts.reference_coordinators)?;
     wait_registered(stage, &testers).await?;
     stage.live.testers = Some(testers);
     publish(stage);
@@ -123,6 +117,24 @@ fn enough(stage: &Stage<'_>) -> Result<(), StepError> {
     )))
 }
 
+/// The coordinators that peers are told of. Without one behind which peers could
+/// meet, a failure to do so would say nothing about the stack.
+fn running(stage: &Stage<'_>, placed: &[Placed]) -> Result<Vec<SocketAddr>, StepError> {
+    let on_a_host = |(name, _): &&Placed| stage.live.hosts.contains_key(name);
+    let left: Vec<SocketAddr> = placed.iter().filter(on_a_host).map(|(_, a)| *a).collect();
+    if !left.is_empty() || placed.is_empty() {
+        return Ok(left);
+    }
+    let reasons = stage.recorder.with(|run| {
+        let why = placed.iter().filter_map(|(name, _)| run.degraded.get(name));
+        why.map(|why| headline(why)).collect::<Vec<_>>()
+    });
+    Err(StepError::Infrastructure(format!(
+        "no coordinator is left for peers to meet through: {}",
+        reasons.join("; ")
+    )))
+}
+
 /// What happened and why; last words are with the node.
 fn headline(reason: &str) -> String {
     reason.lines().take(2).collect::<Vec<_>>().join(": ")
@@ -158,7 +170,7 @@ async fn prepare_registry(
     host: &Host,
     settings: &Settings,
     binaries: &Binaries,
-    address: std::net::SocketAddr,
+    address: SocketAddr,
 ) -> Result<(), FleetError> {
     let path = settings.install_path();
     host.upload(&[&binaries.registry], path, |_, _| {}).await?;
@@ -376,10 +388,8 @@ impl Work<'_> {
 
     async fn connect(&self, host: &Arc<Host>) -> Result<Vec<(Which, Tester)>, DeployError> {
         let mut testers = Vec::new();
-        for (which, ports) in [
-            (Which::Reference, REFERENCE_PORTS),
-            (Which::Stack, STACK_PORTS),
-        ] {
+        let own = Ports::of(self.settings);
+        for (which, ports) in [(Which::Reference, own.reference), (Which::Stack, own.stack)] {
             let remote = deployment::socket(self.settings, which);
             let forwarded = host
                 .forward_socket(&remote, &deployment::tester_name(self.settings, which))

@@ -12,6 +12,7 @@ use model::suite::SuiteName;
 use super::{Stage, StepError};
 use crate::attempt::Terms;
 use crate::capture::Captures;
+use crate::deployment::Ports;
 use crate::live::Testers;
 use crate::nat;
 use crate::recorder::{RecordError, Recorder};
@@ -127,6 +128,7 @@ impl<'a> Test<'a> {
             .map_err(|e| StepError::infrastructure(&e))?;
         let probe = nat::probe(
             tester.address(),
+            Ports::of(self.context.settings).probe,
             &self.context.testers.reference_coordinators,
             nat::silences(
                 label

@@ -308,6 +308,13 @@ impl Config {
             .map(|(name, module)| (name.as_str(), module))
     }
 
+    /// Which of the modules this is, and how many there are: different projects run
+    /// side by side, each with ports of its own.
+    pub fn place_of(&self, module: &str) -> (usize, usize) {
+        let place = self.modules.keys().position(|name| name == module);
+        (place.unwrap_or(0), self.modules.len().max(1))
+    }
+
     /// Every project that some module tests.
     pub fn projects(&self) -> Vec<&str> {
         self.modules

@@ -6,7 +6,7 @@ use serde::Deserialize;
 use serde_json::Value;
 
 use super::{Config, FixAgent, Nodes, Wait, parse_duration};
-use crate::inventory::{Fleet, Node, Role};
+use crate::inventory::{Fleet, Node, Role, Transport};
 use crate::notice::NoticeKind;
 use crate::problem::{Problem, Problems, Source, did_you_mean, none_or};
 
@@ -128,13 +128,21 @@ fn registry_host(url: &str) -> &str {
 }
 
 impl Config {
-    /// Public nodes that peers are told to start from, with the port they listen on.
-    pub fn bootstrap_nodes<'a>(&self, fleet: &'a Fleet) -> Vec<(&'a Node, u16)> {
+    /// Public nodes that a project's peers are told to start from, with the port they
+    /// listen on: the config's, but for one that the inventory gives to another
+    /// project; then the inventory's for this one; then one that no other module has.
+    pub fn bootstrap_nodes<'a>(&self, fleet: &'a Fleet, module: &str) -> Vec<(&'a Node, u16)> {
         let listed = self.bootstrap.iter().flat_map(|b| &b.nodes);
         let found: Vec<_> = listed
             .filter_map(|entry| {
                 let (host, port) = entry.rsplit_once(':')?;
-                Some((node_by_any_name(fleet, host)?, port.parse().ok()?))
+                let (node, port) = (node_by_any_name(fleet, host)?, port.parse().ok()?);
+                let others = self.modules.keys().filter(|name| *name != module);
+                let is_others = others
+                    .filter_map(|other| self.port_at(node, other))
+                    .any(|other| other == port);
+                let own = self.port_at(node, module).filter(|_| is_others);
+                Some((node, own.unwrap_or(port)))
             })
             .collect();
         if !found.is_empty() {
@@ -148,10 +156,25 @@ impl Config {
         } else {
             chosen
         };
+        let (place, _) = self.place_of(module);
+        let default = DEFAULT_BOOTSTRAP_PORT + PORTS_EACH * u16::try_from(place).unwrap_or(0);
         chosen
             .into_iter()
-            .map(|node| (node, DEFAULT_BOOTSTRAP_PORT))
+            .map(|node| (node, self.port_at(node, module).unwrap_or(default)))
             .collect()
+    }
+
+    /// What the inventory lists for a project, by its name or its tester's.
+    fn port_at(&self, node: &Node, module: &str) -> Option<u16> {
+        let project = self.modules.get(module)?.project.as_deref();
+        let project = project.unwrap_or(module);
+        let names = [
+            project.to_owned(),
+            format!("{project}-test"),
+            module.to_owned(),
+        ];
+        let port = names.iter().find_map(|name| node.ports.get(name))?;
+        (port.transport == Transport::Udp).then_some(port.number)
     }
 
     /// The node that runs the registry, and its port; `None` where the fleet has none.
@@ -169,6 +192,9 @@ impl Config {
 
 /// Where the config names no bootstrap and so no port.
 const DEFAULT_BOOTSTRAP_PORT: u16 = 9000;
+
+/// A coordinator may take some ports after its own.
+const PORTS_EACH: u16 = 10;
 
 fn registry_port(url: &str) -> u16 {
     let rest = url.split_once("://").map_or(url, |(_, rest)| rest);

@@ -38,13 +38,17 @@ impl Case<'_> {
         let back = self.sum(|from, to| coordinators.contains(&from) && is_own(to));
         let node = &side.node;
         if there.left.packets == 0 {
-            return Some((
-                Cause::UdpBlocked,
-                format!(
-                    "UDP blocked at {node}: nothing left it for {}",
-                    list(coordinators)
-                ),
-            ));
+            let asked = list(coordinators);
+            // A box was measured with datagrams that got out of it and back.
+            return Some(if side.mapping.is_some() {
+                let sentence = format!(
+                    "nothing of {node}'s tester left it for {asked}, where plain UDP gets out and back"
+                );
+                (Cause::NeverSent, sentence)
+            } else {
+                let sentence = format!("UDP blocked at {node}: nothing left it for {asked}");
+                (Cause::UdpBlocked, sentence)
+            });
         }
         let own = list(&there.sources);
         let asked = list(&there.destinations);

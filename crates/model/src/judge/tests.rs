@@ -265,3 +265,28 @@ fn two_runs_of_the_same_stack_seldom_differ() {
         "{wrong} of {runs}"
     );
 }
+
+#[test]
+fn a_regression_is_a_drop_that_is_proved_and_past_the_tolerance() {
+    let criteria = [Criterion {
+        suite: suite(),
+        name: "direct".into(),
+        target: 75.0,
+        margin: 20.0,
+    }];
+    let between = |then: (usize, usize), now: (usize, usize), tolerance| {
+        let then = [trials("direct", "b", then.0, then.1)];
+        let now = [trials("direct", "b", now.0, now.1)];
+        regression::between(&criteria, tolerance, &yielded(&then), &yielded(&now))
+    };
+    let all = (72, 0);
+    assert_eq!(between(all, all, 0.0), None, "the same again");
+    assert_eq!(between(all, (71, 1), 0.0), None, "chance");
+    assert_eq!(between(all, (0, 0), 0.0), None, "no data");
+    assert_eq!(between((60, 12), all, 0.0), None, "it rose");
+    assert_eq!(
+        between(all, (60, 12), 5.0).unwrap(),
+        "a regression: direct fell from 72 of 72 to 60 of 72"
+    );
+    assert_eq!(between(all, (60, 12), 12.0), None, "tolerated");
+}

@@ -115,6 +115,14 @@ struct Entry {
     log: VecDeque<String>,
 }
 
+/// What a node's health is made of.
+pub struct Seen<'a> {
+    pub node: &'a str,
+    pub alive: bool,
+    pub last_seen: i64,
+    pub metrics: &'a BTreeMap<String, f64>,
+}
+
 /// Whose token it is that a peer writes with.
 #[derive(Debug, Clone, Copy)]
 pub struct Owner<'a> {
@@ -325,6 +333,30 @@ impl Peers {
             .filter(|(_, entry)| fleet.is_none_or(|fleet| entry.fleet == fleet))
             .map(|(name, entry)| self.peer(name, entry, nats, now))
             .collect()
+    }
+
+    /// Those of one node.
+    pub fn of_node(&self, fleet: Option<&str>, node: &str, nats: &Nats, now: Moment) -> Vec<Peer> {
+        self.entries
+            .iter()
+            .filter(|(_, entry)| fleet.is_none_or(|fleet| entry.fleet == fleet))
+            .filter(|(_, entry)| entry.registration.node == node)
+            .map(|(name, entry)| self.peer(name, entry, nats, now))
+            .collect()
+    }
+
+    /// Each of them, and no copy: there may be thousands, and heartbeats wait meanwhile.
+    pub fn visit(&self, fleet: Option<&str>, now: Moment, mut look: impl FnMut(Seen<'_>)) {
+        for entry in self.entries.values() {
+            if fleet.is_none_or(|fleet| entry.fleet == fleet) {
+                look(Seen {
+                    node: &entry.registration.node,
+                    alive: self.is_alive(entry, now),
+                    last_seen: entry.last_seen.unix_ms,
+                    metrics: &entry.metrics,
+                });
+            }
+        }
     }
 
     fn peer(&self, name: &str, entry: &Entry, nats: &Nats, now: Moment) -> Peer {

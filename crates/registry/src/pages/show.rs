@@ -10,7 +10,6 @@ use model::attempt::Pair;
 use model::inventory::NodeName;
 use model::proof::Proof;
 use model::publication::{RunId, RunSummary};
-use model::registration::Peer;
 use serde::Deserialize;
 use view::{Frame, Here, Loop, MatrixBy, NodeHealth, NodePage, Person};
 
@@ -18,7 +17,7 @@ use crate::api::blocking;
 use crate::auth::Caller;
 use crate::auth::token::Scope;
 use crate::error::ApiError;
-use crate::peers::Moment;
+use crate::peers::{Moment, Seen};
 use crate::runs::Folded;
 use crate::state::{Shared, State as Registry, VERSION};
 
@@ -201,13 +200,14 @@ pub(super) async fn node(
         let now = Moment::now();
         let nats = registry.nats();
         let table = registry.peers(now);
-        let mut peers = Vec::new();
-        for peer in table.all(caller.fleet(), &nats, now) {
-            if peer.registration.node == name {
+        let mut peers: Vec<_> = table
+            .of_node(caller.fleet(), &name, &nats, now)
+            .into_iter()
+            .map(|peer| {
                 let log = table.log(&peer.peer);
-                peers.push((peer, log));
-            }
-        }
+                (peer, log)
+            })
+            .collect();
         drop(table);
         let node = proof
             .as_ref()
@@ -359,21 +359,25 @@ impl Registry {
             nodes.insert(health.name.clone(), health);
         }
         let now = Moment::now();
-        for peer in self.peers(now).all(caller.fleet(), &self.nats(), now) {
-            let name = peer.registration.node.clone();
-            let node = nodes.entry(name.clone()).or_insert_with(|| NodeHealth {
-                name,
-                ..NodeHealth::default()
-            });
-            count(node, &peer);
-        }
+        self.peers(now).visit(caller.fleet(), now, |peer| {
+            if !nodes.contains_key(peer.node) {
+                let node = NodeHealth {
+                    name: peer.node.to_owned(),
+                    ..NodeHealth::default()
+                };
+                nodes.insert(node.name.clone(), node);
+            }
+            if let Some(node) = nodes.get_mut(peer.node) {
+                count(node, &peer);
+            }
+        });
         let mut nodes: Vec<NodeHealth> = nodes.into_values().collect();
         nodes.sort_by(|a, b| view::natural_key(&a.name).cmp(&view::natural_key(&b.name)));
         nodes
     }
 }
 
-fn count(node: &mut NodeHealth, peer: &Peer) {
+fn count(node: &mut NodeHealth, peer: &Seen<'_>) {
     let seen = Timestamp::from_millisecond(peer.last_seen).ok();
     node.last_seen = node.last_seen.max(seen);
     // A process that was replaced is no peer that is missing.

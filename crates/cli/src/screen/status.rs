@@ -129,11 +129,14 @@ impl View<'_> {
 
     fn next(&self, one: &Loop, status: &Status) -> String {
         if !one.is_alive() && !status.is_over() {
-            return "nothing: its process is gone; the journal has all it did".into();
+            return format!(
+                "nothing: its process is gone; `vps-test resume {}` goes on",
+                one.project
+            );
         }
         match (status.state, status.next.at) {
             (State::Complete, _) => "nothing: it is complete".into(),
-            (State::Stopped, _) => self.after_stop(status),
+            (State::Stopped, _) => after_stop(&one.project, status),
             (_, Some(at)) if at > self.now => format!(
                 "{} at {}, in {}",
                 status.next.what,
@@ -142,18 +145,6 @@ impl View<'_> {
             ),
             _ => status.next.what.clone(),
         }
-    }
-
-    /// What a person may do.
-    fn after_stop(&self, status: &Status) -> String {
-        let project = &status.project;
-        let word = match status.stopped.as_ref().map(|stopped| stopped.cause) {
-            Some(StopCause::Parked | StopCause::Failed) => "fixed",
-            Some(StopCause::Unconfirmed) => "confirm",
-            Some(StopCause::Rejected) => return "nothing: it was rejected".into(),
-            _ => "resume",
-        };
-        format!("nothing by itself; `vps-test {word} {project}` goes on")
     }
 
     fn verdict(&self, status: &Status) -> String {
@@ -215,6 +206,17 @@ pub fn json(one: &Loop) -> serde_json::Value {
         .map(|dir| dir.path().display().to_string())
         .into();
     value
+}
+
+/// What a person may do.
+fn after_stop(project: &str, status: &Status) -> String {
+    let word = match status.stopped.as_ref().map(|stopped| stopped.cause) {
+        Some(StopCause::Parked | StopCause::Failed) => "fixed",
+        Some(StopCause::Unconfirmed) => "confirm",
+        Some(StopCause::Rejected) => return "nothing: it was rejected".into(),
+        _ => "resume",
+    };
+    format!("nothing by itself; `vps-test {word} {project}` goes on")
 }
 
 #[cfg(test)]

@@ -207,12 +207,13 @@ fn a_run_in_the_background_is_a_scope(machine: &Machine) {
     let scopes = "systemctl list-units --no-legend --plain 'vps-test-p-*.scope'";
     let scope = machine.shell(scopes);
     assert!(scope.contains("active running"), "{scope}");
-    let status = machine.shell(&format!("{set}; ./vps-test status p --json"));
-    let status: serde_json::Value = serde_json::from_str(&status).unwrap();
-    assert_eq!(
-        (&status[0]["alive"], &status[0]["state"]),
-        (&true.into(), &"SETUP".into())
-    );
+    let status = || -> serde_json::Value {
+        let said = machine.shell(&format!("{set}; ./vps-test status p --json"));
+        serde_json::from_str(&said).unwrap()
+    };
+    wait_until("it is in SETUP", SOON, || status()[0]["state"] == "SETUP");
+    let status = status();
+    assert_eq!(status[0]["alive"], true);
     let cgroup = machine.shell(&format!("cat /proc/{}/cgroup", status[0]["pid"]));
     assert!(cgroup.contains("vps-test-p-"), "{cgroup}");
 

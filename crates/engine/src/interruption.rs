@@ -355,6 +355,13 @@ fn check(machine: &Machine, ended: &Ended, before: &[Entry], what: &str) {
         }
     }
     assert!(open.is_empty(), "{what}: {open:?} have no end");
+    let interrupted = |e: &&Entry| matches!(e.event, Event::AttemptInterrupted { .. });
+    let findings = ended.proof.findings.join("; ");
+    assert_eq!(
+        entries.iter().any(|e| interrupted(&e)),
+        findings.contains("ended with the orchestrator"),
+        "{what}: {findings}"
+    );
     let proved: BTreeSet<_> = ended
         .proof
         .attempts

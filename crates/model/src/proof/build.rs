@@ -310,8 +310,13 @@ fn findings(run: &Run, late: Option<WanReport>) -> Vec<String> {
         .degraded
         .iter()
         .map(|(node, reason)| format!("{node} took no part: {reason}"));
+    let interrupted = run.attempts.iter().filter(|a| a.was_interrupted()).count();
+    let interrupted = (interrupted > 0).then(|| {
+        format!("{interrupted} attempts ended with the orchestrator, and count for nothing")
+    });
     degraded
         .chain(run.findings.iter().cloned())
         .chain(late)
+        .chain(interrupted)
         .collect()
 }

@@ -9,7 +9,7 @@ use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader};
 use tokio::net::UnixStream;
 use tokio::sync::OnceCell;
 
-use crate::twin::{UDP_TEST, connect, endpoint};
+use crate::twin::{SOON, UDP_TEST, connect, endpoint};
 
 const PORT: u16 = 9100;
 pub const PATH: &str = "/opt/nat";
@@ -58,6 +58,24 @@ async fn coordinate(name: &str, partner: &str) {
     ];
     let service = udp_test("t-coordinator", exec.to_vec());
     host.install(&[service], PATH, |_, _| {}).await.unwrap();
+    listens(&host, [PORT, PORT + 1]).await;
+}
+
+/// A service that has begun does not listen yet, and on a busy machine a probe's
+/// patience may be over before it does.
+async fn listens(host: &Host, ports: [u16; 2]) {
+    let bound = async {
+        loop {
+            let taken = host.facts(PATH).await.unwrap().udp_ports;
+            if ports.iter().all(|port| taken.contains(port)) {
+                break;
+            }
+        }
+    };
+    let late = || panic!("{} does not listen on {ports:?}", host.name());
+    tokio::time::timeout(SOON, bound)
+        .await
+        .unwrap_or_else(|_| late());
 }
 
 fn udp_test(name: &str, exec: Vec<String>) -> Service {

@@ -262,6 +262,10 @@ impl Work<'_> {
         self.watch(host).await.map_err(DeployError::Record)?;
         self.capture(host).await.map_err(DeployError::Record)?;
         let path = self.settings.install_path();
+        if tested {
+            let companions: Vec<_> = self.binaries.companions.iter().collect();
+            host.upload(&companions, path, |_, _| {}).await?;
+        }
         let installed = host
             .install(&services, path, |artifact, sent| {
                 self.recorder.progress(&Progress::Upload {
@@ -283,7 +287,8 @@ impl Work<'_> {
                 .await
                 .map_err(DeployError::Record)?;
         }
-        let artifacts: Vec<_> = services.iter().map(|s| &s.artifact).collect();
+        let services = services.iter().map(|s| &s.artifact);
+        let artifacts: Vec<_> = services.chain(&self.binaries.companions).collect();
         host.prune(&artifacts, path).await?;
         Ok(testers)
     }

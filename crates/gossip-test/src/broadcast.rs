@@ -108,11 +108,24 @@ pub async fn step(session: &Session, call: &Perform) -> Result<Performed, Failur
         return Ok(Performed::default());
     };
     match call.step.as_str() {
+        "settle" => settle(session, call).await,
         "publish" => publish(session, &peer, call).await,
         "collect" => collect(session, &peer, call).await,
         "hops" => Ok(hops(session, call)),
         _ => Err(no_such_step(call)),
     }
+}
+
+#[derive(Deserialize, Default)]
+#[serde(default, deny_unknown_fields)]
+struct Settle {
+    seconds: u64,
+}
+
+async fn settle(session: &Session, call: &Perform) -> Result<Performed, Failure> {
+    let Settle { seconds } = params(call)?;
+    sleep(Duration::from_secs(seconds)).await;
+    Ok(performed(Vec::new(), &session.said()))
 }
 
 #[derive(Deserialize)]

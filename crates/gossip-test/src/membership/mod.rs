@@ -186,21 +186,19 @@ async fn noticed(
 ) -> Result<Performed, Failure> {
     let fellows = fellows(call);
     let called = now_ms();
-    let gone: Vec<(&String, &Said)> = fellows
-        .iter()
-        .filter(|(name, said)| match fault {
-            Fault::Leave => said.left_ms.is_some(),
-            Fault::Crash => is_absent(call, name),
-            Fault::Partition => {
-                said.is_here() && !is_absent(call, name) && are_separated(call, &session.name, name)
-            }
-        })
-        .collect();
+    let gone: Vec<&String> = match fault {
+        // What they said went with them.
+        Fault::Crash => call.absent.iter().collect(),
+        Fault::Leave => names_of(&fellows, |_, said| said.left_ms.is_some()),
+        Fault::Partition => names_of(&fellows, |name, said| {
+            said.is_here() && !is_absent(call, name) && are_separated(call, &session.name, name)
+        }),
+    };
     // When it began: as the leaver says; else after the step before had ended.
-    let since = |said: &Said| said.left_ms.unwrap_or_else(|| peer.watch.quiet_since());
+    let left = |name: &String| fellows.get(name).and_then(|said| said.left_ms);
     let known: Vec<(&String, f64)> = gone
-        .iter()
-        .map(|(name, said)| (*name, since(said)))
+        .into_iter()
+        .map(|name| (name, left(name).unwrap_or_else(|| peer.watch.quiet_since())))
         .filter(|(name, since)| peer.watch.was_alive(name, *since))
         .collect();
     let until = Instant::now() + patience(call);
@@ -231,6 +229,14 @@ async fn noticed(
         still,
     ];
     Ok(performed(measures, &session.said()))
+}
+
+fn names_of(
+    fellows: &BTreeMap<String, Said>,
+    is_meant: impl Fn(&str, &Said) -> bool,
+) -> Vec<&String> {
+    let meant = fellows.iter().filter(|(name, said)| is_meant(name, said));
+    meant.map(|(name, _)| name).collect()
 }
 
 /// After a partition: whoever was on the other side is alive again, by the stack's

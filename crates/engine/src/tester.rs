@@ -81,6 +81,16 @@ impl Tester {
         Ok(Arc::clone(&agent))
     }
 
+    /// Waits until it answers again, after its process was ended.
+    ///
+    /// # Errors
+    /// It does not come back.
+    pub async fn restarted(&self) -> Result<(), AgentError> {
+        let mut agent = self.agent.lock().await;
+        *agent = first_answer(&self.host, &self.socket).await?.into();
+        Ok(())
+    }
+
     pub fn address(&self) -> IpAddr {
         self.address
     }

@@ -5,6 +5,7 @@ use std::net::{Ipv4Addr, SocketAddr};
 
 use jiff::Timestamp;
 use model::flow::{FlowCount, FlowKey, MEMORY, Tally};
+use model::inventory::Transport;
 
 use super::lateness::{Histogram, Lateness};
 use super::packet::Packet;
@@ -33,6 +34,11 @@ impl Counters {
     /// A packet came out of its sender's host, whatever becomes of it.
     pub fn left(&mut self, packet: &Packet) {
         if let Some(flow) = self.left.flow(packet) {
+            if flow.transport == Transport::Udp {
+                let mut sent = Tally::default();
+                sent.add(packet.segments, packet.payload, Timestamp::now());
+                self.totals.udp_bytes += sent.bytes_on_wire();
+            }
             let now = Timestamp::now();
             self.make_room(now);
             let both = self.flows.entry(flow).or_default();

@@ -111,8 +111,8 @@ async fn one_peer_does_what_its_documentation_says() {
     }
     let (won, trials) = count(&done, "checks");
     assert!(trials >= 20, "{trials}");
-    // saorsa-core 0.29.2 keeps its socket until the peer is dropped.
-    assert!(won + 1 >= trials, "{won} of {trials}");
+    // saorsa-core 0.29.2 keeps its socket after stop(), and after the drop.
+    assert!(won + 2 >= trials, "{won} of {trials}");
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -1,7 +1,7 @@
 //! One saorsa-core peer that answers whoever asks it.
 
 use std::collections::HashMap;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -197,6 +197,11 @@ async fn answer_one(
     if let Err(error) = node.send_response(&from, PROTOCOL, &id, text).await {
         tracing::warn!("cannot answer {}: {error}", from.short_hex());
     }
+}
+
+/// A port that nobody has, bound and let go.
+pub fn free_port(host: IpAddr) -> std::io::Result<SocketAddr> {
+    std::net::UdpSocket::bind(SocketAddr::new(host, 0))?.local_addr()
 }
 
 /// Whether nobody has this port.

@@ -9,12 +9,12 @@ use model::protocol::{Failure, Perform, Performed, Reason};
 use saorsa_core::identity::node_identity::NodeIdentity;
 use saorsa_core::{MultiAddr, PeerId};
 
-use crate::peer::{Peer, is_free, random_bytes};
+use crate::peer::{Peer, free_port, is_free, random_bytes};
 use crate::tester::{Session, bind_of, unknown};
 
 /// Trust in somebody unknown, as `P2PNode::peer_trust` documents it.
 const NEUTRAL: f64 = 0.5;
-const PORT_GIVEN_BACK: Duration = Duration::from_secs(3);
+const PORT_GIVEN_BACK: Duration = Duration::from_secs(5);
 const ANSWER: Duration = Duration::from_secs(5);
 
 pub async fn step(session: &Session, call: &Perform) -> Result<Performed, Failure> {
@@ -203,9 +203,8 @@ async fn restart(
     checks.check("gives the port back when dropped", free, || {
         format!("{bind} is still bound {PORT_GIVEN_BACK:?} after stop() and drop")
     });
-    if !free {
-        return Ok(None);
-    }
+    // The rest of the API is asked all the same.
+    let bind = if free { bind } else { any_port(bind)? };
     let began = Instant::now();
     let peer = Peer::start(bind, &[], Some(Arc::clone(&loaded))).await?;
     checks.took("restart_ms", began);
@@ -214,7 +213,7 @@ async fn restart(
         *peer.node.peer_id() == before,
         || "peer_id() changed, although the identity came from the same file".into(),
     );
-    checks.check("runs on the same port", peer.node.is_running(), || {
+    checks.check("runs after a restart", peer.node.is_running(), || {
         "is_running() is false after a restart".into()
     });
     let answered = greet(&peer, bind).await;
@@ -222,6 +221,15 @@ async fn restart(
         answered.err().unwrap_or_default()
     });
     Ok(Some(peer))
+}
+
+fn any_port(bind: SocketAddr) -> Result<SocketAddr, Failure> {
+    free_port(bind.ip()).map_err(|error| {
+        Failure::new(
+            Reason::Infrastructure,
+            format!("no port on {}: {error}", bind.ip()),
+        )
+    })
 }
 
 /// A second peer on any port of this host dials the first and asks it.

@@ -31,8 +31,6 @@ mod resume;
 #[cfg(test)]
 mod saorsa_core;
 #[cfg(test)]
-mod saorsa_node;
-#[cfg(test)]
 mod side_by_side;
 #[cfg(test)]
 mod testers;

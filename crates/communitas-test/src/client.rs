@@ -4,10 +4,10 @@ use std::path::Path;
 use std::time::Duration;
 
 use model::protocol::{Failure, Reason};
+use rmcp::ServiceExt;
 use rmcp::model::{CallToolRequestParams, CallToolResult, ServerPeerInfo, Tool};
 use rmcp::service::{RoleClient, RunningService};
 use rmcp::transport::TokioChildProcess;
-use rmcp::ServiceExt;
 use serde_json::Value;
 
 use crate::program;
@@ -88,5 +88,8 @@ fn spawn(storage: &Path) -> Result<TokioChildProcess, Failure> {
 
 fn text(result: &CallToolResult) -> String {
     let pieces = result.content.iter().filter_map(|c| c.as_text());
-    pieces.map(|t| t.text.as_str()).collect::<Vec<_>>().join("\n")
+    pieces
+        .map(|t| t.text.as_str())
+        .collect::<Vec<_>>()
+        .join("\n")
 }

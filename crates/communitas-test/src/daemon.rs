@@ -36,11 +36,20 @@ impl Daemon {
         }
         let began = Instant::now();
         let mut command = program::command(storage, &words)?;
-        command.stdin(std::process::Stdio::null()).stdout(std::process::Stdio::null());
+        command
+            .stdin(std::process::Stdio::null())
+            .stdout(std::process::Stdio::null());
         let child = command.spawn().map_err(|e| {
-            Failure::new(Reason::Infrastructure, format!("cannot start {}: {e}", program::NAME))
+            Failure::new(
+                Reason::Infrastructure,
+                format!("cannot start {}: {e}", program::NAME),
+            )
         })?;
-        let mut daemon = Self { child, at, asked: 0 };
+        let mut daemon = Self {
+            child,
+            at,
+            asked: 0,
+        };
         let is_well = daemon.wait_until_well(began).await;
         Ok((daemon, is_well))
     }
@@ -85,7 +94,8 @@ impl Daemon {
 
     async fn ask(&mut self, method: &str, params: Value) -> Result<Value, String> {
         self.asked += 1;
-        let request = json!({ "jsonrpc": "2.0", "id": self.asked, "method": method, "params": params });
+        let request =
+            json!({ "jsonrpc": "2.0", "id": self.asked, "method": method, "params": params });
         let url = format!("http://{}/mcp", self.at);
         let answer: Value =
             http(move |agent| agent.post(&url).send_json(&request)?.body_mut().read_json()).await?;
@@ -120,7 +130,9 @@ async fn http<T: Send + 'static>(
     call: impl FnOnce(&ureq::Agent) -> Result<T, ureq::Error> + Send + 'static,
 ) -> Result<T, String> {
     let asked = tokio::task::spawn_blocking(move || {
-        let config = ureq::Agent::config_builder().timeout_global(Some(REQUEST)).build();
+        let config = ureq::Agent::config_builder()
+            .timeout_global(Some(REQUEST))
+            .build();
         call(&config.into())
     });
     match asked.await {

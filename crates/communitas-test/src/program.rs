@@ -13,11 +13,16 @@ pub const VERSION: &str = "0.1.22";
 /// Installed beside this tester: a unit runs a link in the directory that holds it.
 pub fn path() -> Result<PathBuf, Failure> {
     let own = std::env::args_os().next().map(PathBuf::from);
-    let beside = own.as_deref().and_then(Path::parent).map(|dir| dir.join(NAME));
+    let beside = own
+        .as_deref()
+        .and_then(Path::parent)
+        .map(|dir| dir.join(NAME));
     beside.filter(|path| path.exists()).ok_or_else(|| {
         Failure::new(
             Reason::Infrastructure,
-            format!("there is no `{NAME}` beside this tester; is it among the module's companions?"),
+            format!(
+                "there is no `{NAME}` beside this tester; is it among the module's companions?"
+            ),
         )
     })
 }
@@ -45,5 +50,10 @@ pub fn storage() -> Result<tempfile::TempDir, Failure> {
     tempfile::Builder::new()
         .prefix("communitas-test-")
         .tempdir()
-        .map_err(|e| Failure::new(Reason::Infrastructure, format!("no temporary directory: {e}")))
+        .map_err(|e| {
+            Failure::new(
+                Reason::Infrastructure,
+                format!("no temporary directory: {e}"),
+            )
+        })
 }

@@ -24,7 +24,10 @@ impl Server {
     /// Running; not initialized.
     pub fn start() -> Result<Self, Failure> {
         let failed = |what: String| {
-            Failure::new(Reason::Infrastructure, format!("cannot start {}: {what}", program::NAME))
+            Failure::new(
+                Reason::Infrastructure,
+                format!("cannot start {}: {what}", program::NAME),
+            )
         };
         let storage = program::storage()?;
         let mut child = program::command(storage.path(), &[])?
@@ -55,7 +58,8 @@ impl Server {
     /// A proper request and the line that follows it.
     pub async fn ask(&mut self, method: &str, params: Value) -> Result<Value, String> {
         self.asked += 1;
-        let request = json!({ "jsonrpc": "2.0", "id": self.asked, "method": method, "params": params });
+        let request =
+            json!({ "jsonrpc": "2.0", "id": self.asked, "method": method, "params": params });
         self.send(request.to_string().as_bytes()).await?;
         self.answer().await
     }

@@ -11,6 +11,8 @@ use crate::shell;
 const BUILT_ALONE: &[&str] = &[
     "saorsa-quic-test",
     "saorsa-gossip-test",
+    "saorsa-core-test",
+    "communitas-test",
     "udp-test",
     "registry",
 ];

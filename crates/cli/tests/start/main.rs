@@ -31,6 +31,8 @@ mod result;
 #[cfg(test)]
 mod resume;
 #[cfg(test)]
+mod saorsa_core;
+#[cfg(test)]
 mod side_by_side;
 #[cfg(test)]
 mod testers;

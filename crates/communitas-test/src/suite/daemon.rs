@@ -51,7 +51,10 @@ impl Lives {
         };
         let known = async {
             let session = first.call("get_session", json!({})).await?;
-            let words = session["four_words"].as_str().unwrap_or_default().to_owned();
+            let words = session["four_words"]
+                .as_str()
+                .unwrap_or_default()
+                .to_owned();
             Ok((words, create(&mut first).await?))
         };
         let known: Result<(String, String), String> = known.await;
@@ -62,9 +65,13 @@ impl Lives {
         let Some(mut second) = self.start(storage.path(), Some(&words)).await? else {
             return Ok(());
         };
-        self.kept.add(has(&mut second, &entity, "a stop in order").await);
+        self.kept
+            .add(has(&mut second, &entity, "a stop in order").await);
         let later = create(&mut second).await;
-        second.crash().await.map_err(|e| Failure::new(Reason::Stack, e))?;
+        second
+            .crash()
+            .await
+            .map_err(|e| Failure::new(Reason::Stack, e))?;
         let Some(mut third) = self.start(storage.path(), Some(&words)).await? else {
             return Ok(());
         };
@@ -96,7 +103,9 @@ async fn create(daemon: &mut Daemon) -> Result<String, String> {
     let name = format!("kept-{:08x}", rand::random::<u32>());
     let arguments = json!({ "name": name, "entity_type": "group" });
     let made = daemon.call("create_entity", arguments).await?;
-    let id = made["id"].as_str().ok_or(format!("create_entity: no id in {made}"))?;
+    let id = made["id"]
+        .as_str()
+        .ok_or(format!("create_entity: no id in {made}"))?;
     Ok(id.to_owned())
 }
 

@@ -50,12 +50,19 @@ pub async fn round_trip(call: &Perform) -> Result<Performed, Failure> {
 async fn entity(client: &Client) -> Result<String, String> {
     let arguments = json!({ "name": "files", "entity_type": "group" });
     let made = client.call("create_entity", arguments).await?;
-    let id = made["id"].as_str().ok_or(format!("create_entity: no id in {made}"))?;
+    let id = made["id"]
+        .as_str()
+        .ok_or(format!("create_entity: no id in {made}"))?;
     Ok(id.to_owned())
 }
 
 /// Random bytes, so that nothing but what was written can have this digest.
-async fn there_and_back(client: &Client, entity: &str, disk: &str, size: u64) -> Result<(), String> {
+async fn there_and_back(
+    client: &Client,
+    entity: &str,
+    disk: &str,
+    size: u64,
+) -> Result<(), String> {
     let mut content = vec![0; usize::try_from(size).unwrap_or(0)];
     rand::rng().fill_bytes(&mut content);
     let path = format!("/{:016x}.bin", rand::random::<u64>());
@@ -65,7 +72,9 @@ async fn there_and_back(client: &Client, entity: &str, disk: &str, size: u64) ->
     client.call("write_file", written).await?;
     let read = client.call("read_file", place).await?;
     let text = read["content"].as_str().ok_or("read_file: no content")?;
-    let back = STANDARD.decode(text).map_err(|e| format!("read_file: {e}"))?;
+    let back = STANDARD
+        .decode(text)
+        .map_err(|e| format!("read_file: {e}"))?;
     if Sha256::digest(&back) == Sha256::digest(&content) {
         return Ok(());
     }

@@ -28,7 +28,10 @@ pub async fn handshake(call: &Perform) -> Result<Performed, Failure> {
             client.stop().await;
         }
     }
-    Ok(performed([handshakes.taken(), samples("handshake_ms", times)]))
+    Ok(performed([
+        handshakes.taken(),
+        samples("handshake_ms", times),
+    ]))
 }
 
 fn check_server(server: &rmcp::model::ServerPeerInfo) -> Result<(), String> {
@@ -80,7 +83,9 @@ fn check_tool(tool: &Tool, is_new: bool) -> Result<(), String> {
     let properties = schema.get("properties").and_then(|p| p.as_object());
     let required = schema.get("required").and_then(|r| r.as_array());
     for word in required.into_iter().flatten() {
-        let known = word.as_str().is_some_and(|word| properties.is_some_and(|p| p.contains_key(word)));
+        let known = word
+            .as_str()
+            .is_some_and(|word| properties.is_some_and(|p| p.contains_key(word)));
         if !known {
             return Err(format!("{name}: {word} is required and no property"));
         }

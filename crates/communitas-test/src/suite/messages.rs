@@ -68,7 +68,10 @@ impl Talks {
         let mut said = Value::Null;
         if let Some(talk) = done.add(started) {
             said = talk.said.lock().await.clone();
-            self.0.lock().await.insert(call.session.clone(), talk.into());
+            self.0
+                .lock()
+                .await
+                .insert(call.session.clone(), talk.into());
         }
         Ok(Performed {
             said,
@@ -80,7 +83,9 @@ impl Talks {
 async fn network(client: Client, call: &Perform) -> Result<Talk, String> {
     let port = call.bind.map(|bind| bind.port());
     let session = client.call("get_session", json!({})).await?;
-    let network = client.call("network_start", json!({ "preferred_port": port })).await?;
+    let network = client
+        .call("network_start", json!({ "preferred_port": port }))
+        .await?;
     let said = json!({
         "words": session["four_words"],
         "identity": network["connection_identity"],
@@ -102,7 +107,9 @@ fn is_public(address: IpAddr) -> bool {
 
 /// Who makes the entity: the first that everybody can reach.
 fn owner(fellows: &[Fellow]) -> Option<&Fellow> {
-    let public = fellows.iter().filter(|fellow| fellow.said["public"] == true);
+    let public = fellows
+        .iter()
+        .filter(|fellow| fellow.said["public"] == true);
     public.min_by(|a, b| a.node.cmp(&b.node))
 }
 
@@ -127,7 +134,10 @@ impl Talk {
             return Performed::default();
         }
         let mut done = Trials::of("entities");
-        let made = self.client.call("create_entity", json!({ "name": ENTITY, "entity_type": KIND }));
+        let made = self.client.call(
+            "create_entity",
+            json!({ "name": ENTITY, "entity_type": KIND }),
+        );
         if let Some(made) = done.add(made.await) {
             let id = made["id"].clone();
             self.said.lock().await["entity"] = id.clone();
@@ -138,8 +148,15 @@ impl Talk {
                 done.add(self.client.call("add_member", arguments).await);
                 members.push(words);
             }
-            let listed = self.client.call("list_members", json!({ "entity_type": KIND, "entity_id": id }));
-            done.add(listed.await.and_then(|listed| all_listed(&listed, &members)));
+            let listed = self.client.call(
+                "list_members",
+                json!({ "entity_type": KIND, "entity_id": id }),
+            );
+            done.add(
+                listed
+                    .await
+                    .and_then(|listed| all_listed(&listed, &members)),
+            );
         }
         performed([done.taken()])
     }
@@ -153,7 +170,10 @@ impl Talk {
             "id": owner.said["entity"], "name": ENTITY, "entity_type": KIND,
             "created_by": owner.said["words"],
         });
-        if done.add(self.client.call("join_entity", arguments).await).is_some() {
+        if done
+            .add(self.client.call("join_entity", arguments).await)
+            .is_some()
+        {
             self.said.lock().await["entity"] = owner.said["entity"].clone();
         }
         performed([done.taken()])
@@ -169,7 +189,10 @@ impl Talk {
         let text = format!("{:032x}", rand::random::<u128>());
         let arguments = json!({ "entity_id": entity, "entity_type": KIND, "text": text });
         let at = now_ms();
-        if done.add(self.client.call("send_message", arguments).await).is_some() {
+        if done
+            .add(self.client.call("send_message", arguments).await)
+            .is_some()
+        {
             let mut said = self.said.lock().await;
             said["text"] = text.into();
             said["sent_ms"] = at.into();
@@ -192,7 +215,11 @@ impl Talk {
         let until = tokio::time::Instant::now() + patience;
         let mut last = String::new();
         while came.len() < wanted.len() && tokio::time::Instant::now() < until {
-            match self.client.call("get_messages", json!({ "entity_id": entity })).await {
+            match self
+                .client
+                .call("get_messages", json!({ "entity_id": entity }))
+                .await
+            {
                 Ok(read) => {
                     let read = read.to_string();
                     for (text, (_, sent)) in &wanted {
@@ -210,7 +237,10 @@ impl Talk {
             let missing = format!("the message of {node} is not here after {patience:?}{last}");
             delivered.add(came.get(text).ok_or(missing));
         }
-        performed([delivered.taken(), samples("delivery_ms", came.into_values().collect())])
+        performed([
+            delivered.taken(),
+            samples("delivery_ms", came.into_values().collect()),
+        ])
     }
 }
 
@@ -219,12 +249,16 @@ fn all_listed(listed: &Value, members: &[Value]) -> Result<(), String> {
     let is_there = |member: &Value| member.as_str().is_some_and(|words| listed.contains(words));
     match members.iter().find(|member| !is_there(member)) {
         None => Ok(()),
-        Some(member) => Err(format!("list_members: {member} was added and is not listed")),
+        Some(member) => Err(format!(
+            "list_members: {member} was added and is not listed"
+        )),
     }
 }
 
 #[expect(clippy::cast_precision_loss, reason = "below 2^52 for many centuries")]
 fn now_ms() -> f64 {
-    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    let since = SystemTime::now()
+        .duration_since(UNIX_EPOCH)
+        .unwrap_or_default();
     since.as_millis() as f64
 }

@@ -82,7 +82,10 @@ async fn look_at(
     if units.is_empty() {
         return (Vec::new(), None);
     }
-    let Ok(said) = host.script_ok(&script(units, settings.install_path()), None, COMMAND).await else {
+    let Ok(said) = host
+        .script_ok(&script(units, settings.install_path()), None, COMMAND)
+        .await
+    else {
         return (Vec::new(), None);
     };
     let mut services = read(host.name(), &said);

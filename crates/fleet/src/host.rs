@@ -268,7 +268,9 @@ ss -Hlun 2>/dev/null | awk '{{print $4}}'",
              if command -v {} >/dev/null; then echo yes; else echo no; fi",
             quote(program)
         );
-        let answer = self.script_ok(&script, None, Duration::from_secs(20)).await?;
+        let answer = self
+            .script_ok(&script, None, Duration::from_secs(20))
+            .await?;
         Ok(answer.trim() == "yes")
     }
 

@@ -94,7 +94,10 @@ pub enum Unfit {
 impl Interpreter {
     /// `None` where the content does not begin with `#!`.
     pub fn of(content: &[u8]) -> Option<Self> {
-        let line = content.strip_prefix(b"#!")?.split(|byte| *byte == b'\n').next()?;
+        let line = content
+            .strip_prefix(b"#!")?
+            .split(|byte| *byte == b'\n')
+            .next()?;
         let line = String::from_utf8_lossy(line).into_owned();
         // Only blanks part words for the kernel: a carriage return stays in one.
         let mut words = line.split([' ', '\t']).filter(|word| !word.is_empty());
@@ -306,7 +309,10 @@ mod tests {
     fn a_script_names_its_interpreter() {
         let program = |text: &str| Interpreter::of(text.as_bytes()).unwrap().program;
         assert_eq!(program("#!/bin/sh\n"), "/bin/sh");
-        assert_eq!(program("#! /usr/bin/python3 -u\nimport os"), "/usr/bin/python3");
+        assert_eq!(
+            program("#! /usr/bin/python3 -u\nimport os"),
+            "/usr/bin/python3"
+        );
         assert_eq!(program("#!/usr/bin/env python3"), "python3");
         assert_eq!(program("#!/usr/bin/env -S A=b node --flag\n"), "node");
         assert_eq!(Interpreter::of(b"print(1)\n"), None);
@@ -314,13 +320,18 @@ mod tests {
 
     #[test]
     fn what_no_host_can_run_says_what_to_write() {
-        let check = |text: &str| check_program(text.as_bytes(), "x-test").map_err(|e| e.to_string());
+        let check =
+            |text: &str| check_program(text.as_bytes(), "x-test").map_err(|e| e.to_string());
         assert_eq!(check("#!/usr/bin/env python3\n"), Ok(()));
         let error = check("#!/usr/bin/env python3\r\n").unwrap_err();
         assert!(error.contains("carriage return"), "{error}");
         let error = check("print('hello')\n").unwrap_err();
         assert!(error.starts_with("`x-test` is neither"), "{error}");
-        assert!(check("#!\n").unwrap_err().contains("without an interpreter"));
+        assert!(
+            check("#!\n")
+                .unwrap_err()
+                .contains("without an interpreter")
+        );
     }
 
     #[test]

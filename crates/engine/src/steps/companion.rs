@@ -88,11 +88,7 @@ fn command(companion: &Companion) -> String {
     )
 }
 
-async fn install(
-    stage: &Stage<'_>,
-    companion: &Companion,
-    command: &str,
-) -> Result<(), StepError> {
+async fn install(stage: &Stage<'_>, companion: &Companion, command: &str) -> Result<(), StepError> {
     let failed = |detail: String| StepError::Infrastructure(format!("`{command}` {detail}"));
     let root = directory(companion);
     std::fs::create_dir_all(&root)

@@ -294,11 +294,7 @@ impl Work<'_> {
     }
 
     /// Before anything is sent: can this host run what it is to get?
-    async fn check_fit(
-        &self,
-        host: &Host,
-        services: &[fleet::Service],
-    ) -> Result<(), DeployError> {
+    async fn check_fit(&self, host: &Host, services: &[fleet::Service]) -> Result<(), DeployError> {
         let facts = self
             .recorder
             .with(|run| run.reached.get(host.name()).cloned());

@@ -58,7 +58,7 @@ impl Scene {
         Ok(Self {
             project: started.project.clone(),
             words: words(plan, attempt),
-            notes: notes(run, started, attempt),
+            notes: notes(run, started, attempt, &module.binary),
             binaries: binaries(run, &module.binary)?,
             inventory: only(text, &nodes)?,
             config: config(&started.config, &inventory_file, &ends)?,
@@ -239,7 +239,7 @@ fn twin(attempt: &Attempt) -> String {
     name.chars().take(32).collect()
 }
 
-fn notes(run: &Run, started: &Started, attempt: &Attempt) -> Vec<String> {
+fn notes(run: &Run, started: &Started, attempt: &Attempt, tester: &str) -> Vec<String> {
     let mut notes = Vec::new();
     if let GroundRecord::Hosts { file, .. } = &started.ground {
         notes.push(format!(
@@ -247,10 +247,16 @@ fn notes(run: &Run, started: &Started, attempt: &Attempt) -> Vec<String> {
             file.display()
         ));
     }
-    if attempt.start.cycle < run.cycle {
+    let built: Vec<&str> = run
+        .builds
+        .iter()
+        .filter(|build| build.binary == tester)
+        .map(|build| build.sha256.as_str())
+        .collect();
+    if built.iter().any(|digest| Some(digest) != built.last()) {
         notes.push(format!(
-            "the attempt was of cycle {}, and the newest binaries are of cycle {}",
-            attempt.start.cycle, run.cycle
+            "the run built several {tester}, and this is the newest; the attempt was of cycle {}",
+            attempt.start.cycle
         ));
     }
     if run

@@ -13,6 +13,8 @@ mod explanations;
 #[cfg(test)]
 mod fix_loop;
 #[cfg(test)]
+mod gossip;
+#[cfg(test)]
 mod hosts;
 #[cfg(test)]
 mod look;

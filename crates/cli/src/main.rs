@@ -16,6 +16,7 @@ mod logs;
 mod nat;
 mod nodes;
 mod project;
+mod repro;
 mod resume;
 mod running;
 mod runs;
@@ -71,6 +72,8 @@ enum Command {
     History(history::HistoryArgs),
     /// Hold one run against another: criteria, cells that changed, times to connect
     Compare(history::CompareArgs),
+    /// Write and run the smallest twin that shows a failed attempt again
+    Repro(repro::ReproArgs),
     /// List the nodes and whether they answer
     Nodes(nodes::NodesArgs),
     /// Look at one node over SSH, and say what is wrong and what to do about it
@@ -101,6 +104,7 @@ fn main() -> ExitCode {
         Command::Logs(args) => logs::run(args),
         Command::History(args) => history::history(args),
         Command::Compare(args) => history::compare_runs(args),
+        Command::Repro(args) => repro::run(&args),
         Command::Nodes(args) => nodes::run(args),
         Command::Diagnose(args) => diagnose::run(args),
         Command::Clean(args) => nodes::clean(args),

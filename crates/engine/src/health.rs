@@ -4,7 +4,7 @@ use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use fleet::{Forwarded, Host, quote};
+use fleet::{Forwarded, Host, SCRIPT_OF, quote};
 use futures::future::join_all;
 use model::health::Health;
 use model::inventory::NodeName;
@@ -82,7 +82,10 @@ async fn look_at(
     if units.is_empty() {
         return (Vec::new(), None);
     }
-    let Ok(said) = host.script_ok(&script(units), None, COMMAND).await else {
+    let Ok(said) = host
+        .script_ok(&script(units, settings.install_path()), None, COMMAND)
+        .await
+    else {
         return (Vec::new(), None);
     };
     let mut services = read(host.name(), &said);
@@ -108,17 +111,21 @@ async fn look_at(
 }
 
 /// A line for the boot, and one for each unit. A running binary's file says its
-/// digest, and the kernel lets nobody write to it.
-fn script(units: &[&str]) -> String {
+/// digest, and the kernel lets nobody write to it; a script's has to be taken.
+fn script(units: &[&str], install_path: &str) -> String {
     let units: Vec<String> = units.iter().map(|unit| quote(unit)).collect();
     format!(
         "cat /proc/sys/kernel/random/boot_id
+{SCRIPT_OF}
 for unit in {}; do
   restarts=$(systemctl show -p NRestarts --value $unit); pid=$(systemctl show -p MainPID --value $unit)
-  file=$(readlink /proc/$pid/exe); memory=$(sed -n 's/^VmRSS:[^0-9]*\\([0-9]*\\) kB/\\1/p' /proc/$pid/status 2>/dev/null)
+  file=$(readlink /proc/$pid/exe); script=$(script_of $pid {dir}/$unit)
+  [ -n \"$script\" ] && file=script-$(sha256sum < $script | cut -d ' ' -f 1)
+  memory=$(sed -n 's/^VmRSS:[^0-9]*\\([0-9]*\\) kB/\\1/p' /proc/$pid/status 2>/dev/null)
   echo $unit ${{restarts:-0}} ${{pid:-0}} ${{memory:-0}} ${{file:-none}}
 done",
-        units.join(" ")
+        units.join(" "),
+        dir = quote(install_path.trim_end_matches('/')),
     )
 }
 

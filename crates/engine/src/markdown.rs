@@ -135,6 +135,9 @@ fn failures(out: &mut String, proof: &Proof) {
             cell.successes,
             cell.attempts
         );
+        if let Some(command) = proof.repro(&cell.pair) {
+            line!(out, "  again: `{command}`");
+        }
     }
     line!(out);
 }

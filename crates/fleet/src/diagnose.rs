@@ -9,6 +9,7 @@ use model::diagnosis::{Dns, Expected, HostFacts, Severity, conclude};
 use crate::error::FleetError;
 use crate::host::{Host, now_ms};
 use crate::quote::quote;
+use crate::running::SCRIPT_OF;
 use crate::unit::MARK;
 
 const LIMIT: Duration = Duration::from_secs(60);
@@ -37,8 +38,11 @@ impl Host {
     ) -> Result<String, FleetError> {
         let script = format!(
             "systemctl reset-failed {unit} 2>/dev/null; systemctl restart {unit} 2>/dev/null; sleep 1
-systemctl is-active -q {unit} && sha256sum < /proc/$(systemctl show -p MainPID --value {unit})/exe || true",
-            unit = quote(unit)
+{SCRIPT_OF}
+pid=$(systemctl show -p MainPID --value {unit}); script=$(script_of $pid {dir}/{unit})
+systemctl is-active -q {unit} && sha256sum < \"${{script:-/proc/$pid/exe}}\" || true",
+            unit = quote(unit),
+            dir = quote(install_path.trim_end_matches('/')),
         );
         let answer = self.script_ok(&script, None, LIMIT).await?;
         if let Some(digest) = answer.split(' ').next().filter(|word| word.len() == 64) {
@@ -83,6 +87,7 @@ fn script(install_path: &str) -> String {
     SCRIPT
         .replace("INSTALL_PATH", &quote(install_path.trim_end_matches('/')))
         .replace("MARK", MARK)
+        .replace("SCRIPT_OF", SCRIPT_OF)
 }
 
 /// Sections begin with `== NAME`. A tool that is missing leaves its section empty.
@@ -100,8 +105,9 @@ echo == sockets
 list() { "$@" ss -Hnptu state all 2>/dev/null; }
 list; [ -e /run/netns/natbox ] && list ip netns exec natbox
 echo == programs
+SCRIPT_OF
 for pid in $( { list; [ -e /run/netns/natbox ] && list ip netns exec natbox; } | grep -o 'pid=[0-9]*' | sort -u | cut -d= -f2); do
-  echo "$pid $(readlink /proc/$pid/exe)"
+  script=$(script_of $pid '*.service'); echo "$pid ${script:-$(readlink /proc/$pid/exe)}"
 done
 echo == nat
 if [ -e /etc/systemd/system/vps-test-natbox.service ]; then

@@ -257,6 +257,23 @@ ss -Hlun 2>/dev/null | awk '{{print $4}}'",
         })
     }
 
+    /// Whether a service there would find this program: a path, or a name.
+    ///
+    /// # Errors
+    /// The session broke.
+    pub async fn has_program(&self, program: &str) -> Result<bool, FleetError> {
+        // systemd's own PATH; a login's may lead elsewhere.
+        let script = format!(
+            "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin; \
+             if command -v {} >/dev/null; then echo yes; else echo no; fi",
+            quote(program)
+        );
+        let answer = self
+            .script_ok(&script, None, Duration::from_secs(20))
+            .await?;
+        Ok(answer.trim() == "yes")
+    }
+
     /// What a unit logged last.
     ///
     /// # Errors

@@ -10,6 +10,7 @@ use crate::counters::TABLE as COUNTERS;
 use crate::error::FleetError;
 use crate::host::{Host, ONE_AT_A_TIME};
 use crate::quote::quote;
+use crate::running::SCRIPT_OF;
 use crate::separation::TABLE as SEPARATION;
 use crate::unit::{MARK, Unit};
 
@@ -38,7 +39,8 @@ pub struct Service {
 pub struct Installed {
     pub unit: String,
     pub binary: String,
-    /// SHA-256 of the running executable.
+    /// SHA-256 of the running executable, or of the script that its interpreter was
+    /// started with.
     pub digest: String,
     pub sent_bytes: u64,
 }
@@ -320,17 +322,20 @@ fn activation(services: &[Service], is_verified: &[bool], install_path: &str) ->
 [ -n \"$restart\" ] && systemctl restart $restart
 [ -n \"$restart\" ] && sleep 0.15
 {DIGEST}
+{SCRIPT_OF}
 report() {{
   if [ \"$state\" != active ] || [ \"$pid\" = 0 ]; then echo $unit dead; return; fi
   case $unit in
 {known}  esac
-  echo $unit $(digest < /proc/$pid/exe)
+  script=$(script_of $pid {dir}/$unit)
+  echo $unit $(digest < \"${{script:-/proc/$pid/exe}}\")
 }}
 {{ systemctl show -p Id -p ActiveState -p MainPID {all}; echo; }} | while IFS== read -r key value; do
   case $key in
   Id) unit=$value;; ActiveState) state=$value;; MainPID) pid=$value;; '') report;;
   esac
 done",
+        dir = quote(install_path.trim_end_matches('/')),
         known = known(services, is_verified, install_path),
         all = names.join(" "),
     ));

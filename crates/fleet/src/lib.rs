@@ -14,6 +14,7 @@ mod lease;
 mod natbox;
 mod needs;
 mod quote;
+mod running;
 mod separation;
 mod unit;
 
@@ -25,6 +26,7 @@ pub use host::{Facts, Forwarded, Host, Reach};
 pub use install::{Installed, Service};
 pub use lease::{Holder, Lease};
 pub use natbox::{INNER_ADDRESS, NatBox};
-pub use needs::{Needs, Unfit};
+pub use needs::{Interpreter, Needs, NoProgram, Unfit, check_program};
 pub use quote::quote;
+pub use running::SCRIPT_OF;
 pub use unit::Unit;

@@ -16,6 +16,17 @@ pub struct Needs {
     pub arch: Option<String>,
     /// The newest version of a glibc symbol; `None` where it is linked statically.
     pub glibc: Option<Version>,
+    /// Of a script.
+    pub interpreter: Option<Interpreter>,
+}
+
+/// What a script's first line names: a program, or the word that `env` looks up.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Interpreter {
+    /// The first line without `#!`, as it stands there.
+    pub line: String,
+    /// What has to be on the host: an absolute path, or a name on a service's `PATH`.
+    pub program: String,
 }
 
 /// `2.34`
@@ -61,6 +72,15 @@ pub enum Unfit {
         arch: String,
     },
     #[error(
+        "{node}: `{binary}` is a script for `{program}` (its first line is `#!{line}`), which the host does not have; install it there, or name another interpreter"
+    )]
+    Interpreter {
+        node: NodeName,
+        binary: String,
+        program: String,
+        line: String,
+    },
+    #[error(
         "{node}: `{binary}` needs glibc {needed}, and the host has none; build it with `--target {arch}-unknown-linux-musl`"
     )]
     NoGlibc {
@@ -69,6 +89,67 @@ pub enum Unfit {
         needed: Version,
         arch: String,
     },
+}
+
+impl Interpreter {
+    /// `None` where the content does not begin with `#!`.
+    pub fn of(content: &[u8]) -> Option<Self> {
+        let line = content
+            .strip_prefix(b"#!")?
+            .split(|byte| *byte == b'\n')
+            .next()?;
+        let line = String::from_utf8_lossy(line).into_owned();
+        // Only blanks part words for the kernel: a carriage return stays in one.
+        let mut words = line.split([' ', '\t']).filter(|word| !word.is_empty());
+        let first = words.next().unwrap_or_default();
+        let is_option = |word: &&str| word.starts_with('-') || word.contains('=');
+        let program = match first.rsplit('/').next() {
+            Some("env") => words.find(|word| !is_option(word)).unwrap_or(first),
+            _ => first,
+        };
+        Some(Self {
+            program: program.to_owned(),
+            line: line.clone(),
+        })
+    }
+
+    fn check(&self, binary: &str) -> Result<(), NoProgram> {
+        let binary = binary.to_owned();
+        if self.line.ends_with('\r') {
+            return Err(NoProgram::CarriageReturn { binary });
+        }
+        if self.program.is_empty() {
+            return Err(NoProgram::NoInterpreter { binary });
+        }
+        Ok(())
+    }
+}
+
+/// # Errors
+/// No host can run a file with this content; `path` is where it was read.
+pub fn check_program(content: &[u8], path: &str) -> Result<(), NoProgram> {
+    match Interpreter::of(content) {
+        Some(interpreter) => interpreter.check(path),
+        None if content.starts_with(&elf::ELFMAG) => Ok(()),
+        None => Err(NoProgram::Neither { path: path.into() }),
+    }
+}
+
+/// What no host can run.
+#[derive(Debug, thiserror::Error, PartialEq, Eq)]
+pub enum NoProgram {
+    #[error(
+        "`{path}` is neither an executable of Linux nor a script; a script's first line names its interpreter, such as `#!/usr/bin/env python3`"
+    )]
+    Neither { path: String },
+    #[error(
+        "the first line of `{binary}` ends with a carriage return, which would be taken for a part of the interpreter's name; save it with the line ends of Unix"
+    )]
+    CarriageReturn { binary: String },
+    #[error(
+        "the first line of `{binary}` is `#!` without an interpreter; write for example `#!/usr/bin/env python3`"
+    )]
+    NoInterpreter { binary: String },
 }
 
 impl Needs {
@@ -81,7 +162,11 @@ impl Needs {
             Ok(FileKind::Elf32) => newest_glibc::<elf::FileHeader32<Endianness>>(content),
             _ => None,
         };
-        Self { arch, glibc }
+        Self {
+            arch,
+            glibc,
+            interpreter: Interpreter::of(content),
+        }
     }
 
     /// Whether a host can run it, by what it says of itself.
@@ -195,6 +280,7 @@ mod tests {
         Needs {
             arch: Some(arch.into()),
             glibc: Version::parse(glibc),
+            interpreter: None,
         }
     }
 
@@ -212,11 +298,39 @@ mod tests {
 
     #[test]
     fn a_script_needs_nothing_of_this() {
-        assert_eq!(Needs::of(b"#!/bin/sh\n"), Needs::default());
         let node = NodeName::new("a");
         assert_eq!(
             Needs::default().check(&node, &artifact(), "x86_64", None),
             Ok(())
+        );
+    }
+
+    #[test]
+    fn a_script_names_its_interpreter() {
+        let program = |text: &str| Interpreter::of(text.as_bytes()).unwrap().program;
+        assert_eq!(program("#!/bin/sh\n"), "/bin/sh");
+        assert_eq!(
+            program("#! /usr/bin/python3 -u\nimport os"),
+            "/usr/bin/python3"
+        );
+        assert_eq!(program("#!/usr/bin/env python3"), "python3");
+        assert_eq!(program("#!/usr/bin/env -S A=b node --flag\n"), "node");
+        assert_eq!(Interpreter::of(b"print(1)\n"), None);
+    }
+
+    #[test]
+    fn what_no_host_can_run_says_what_to_write() {
+        let check =
+            |text: &str| check_program(text.as_bytes(), "x-test").map_err(|e| e.to_string());
+        assert_eq!(check("#!/usr/bin/env python3\n"), Ok(()));
+        let error = check("#!/usr/bin/env python3\r\n").unwrap_err();
+        assert!(error.contains("carriage return"), "{error}");
+        let error = check("print('hello')\n").unwrap_err();
+        assert!(error.starts_with("`x-test` is neither"), "{error}");
+        assert!(
+            check("#!\n")
+                .unwrap_err()
+                .contains("without an interpreter")
         );
     }
 

@@ -12,7 +12,7 @@ use jiff::Timestamp;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::attempt::{Attempt, Matrix, ObservedPath, Pair};
+use crate::attempt::{Attempt, Counted, Matrix, ObservedPath, Pair};
 use crate::event::{Build, Environment, EvidenceFile, Plan, Review};
 use crate::inventory::NodeName;
 use crate::link::LinkMeasured;
@@ -100,6 +100,19 @@ pub struct JournalMark {
 }
 
 impl Proof {
+    /// The command that tries the last failed attempt of a pair again; `None` where
+    /// none of its attempts failed.
+    pub fn repro(&self, pair: &Pair) -> Option<String> {
+        let failed = |a: &&Attempt| {
+            a.start.matrix == Matrix::Stack
+                && a.start.cell.pair == *pair
+                && a.verdict() == Counted::Failure
+        };
+        let attempt = self.attempts.iter().rev().find(failed)?;
+        let (project, id) = (&self.project, &attempt.start.id.0);
+        Some(format!("vps-test repro {project} {id} --run"))
+    }
+
     /// What the last TEST yielded: what the verdict is about.
     pub fn last_yield(&self) -> Yield<'_> {
         let stack = self

@@ -39,7 +39,7 @@ pub fn render(plan: &Plan, answers: &Answers, config: &Config, paint: Paint) -> 
     let _ = writeln!(out, "Proof: {}", meaning(&answers.proof));
     nodes(&mut out, plan);
     let _ = writeln!(out, "\nRuns on: {}, fleet {}", plan.runs_on, plan.fleet);
-    let _ = writeln!(out, "Binary source: {}", source(config));
+    let _ = writeln!(out, "Binary source: {}", source(config, plan));
     if let Some(stack) = &plan.stack {
         let dirty = if stack.dirty_sha256.is_some() {
             ", with uncommitted changes"
@@ -65,8 +65,9 @@ fn focus(answer: &Answer<String>, plan: &Plan) -> String {
     format!("{}: {} ({})", answer.value, does.join("; "), answer.origin)
 }
 
-fn source(config: &Config) -> String {
-    config.build.source()
+fn source(config: &Config, plan: &Plan) -> String {
+    let module = config.module_of(&plan.project);
+    module.map_or_else(String::new, |(_, module)| config.build.source(module))
 }
 
 fn nodes(out: &mut String, plan: &Plan) {

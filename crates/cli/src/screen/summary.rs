@@ -162,6 +162,13 @@ fn worst_cells(out: &mut String, proof: &Proof, paint: Paint) {
             failing.len() - WORST_CELLS
         );
     }
+    if let Some(command) = failing.iter().find_map(|cell| proof.repro(&cell.pair)) {
+        let _ = writeln!(
+            out,
+            "  {}",
+            paint.text(Style::Dim, &format!("again: {command}"))
+        );
+    }
 }
 
 /// A reason in one line of the screen; the whole of it is in the proof.

@@ -141,7 +141,12 @@ tests:
     }
 
     pub fn proof(&self) -> Value {
-        let text = std::fs::read_to_string(self.run_dir().join("proof.json")).unwrap();
+        self.proof_of("plain-udp")
+    }
+
+    pub fn proof_of(&self, project: &str) -> Value {
+        let path = self.state().join(project).join("latest/proof.json");
+        let text = std::fs::read_to_string(path).unwrap();
         serde_json::from_str(&text).unwrap()
     }
 

@@ -5,6 +5,8 @@ mod ant_quic;
 #[cfg(test)]
 mod bed;
 #[cfg(test)]
+mod bring_your_own;
+#[cfg(test)]
 mod build;
 #[cfg(test)]
 mod explanations;
@@ -26,6 +28,8 @@ mod networks;
 mod proof;
 #[cfg(test)]
 mod real_fleet;
+#[cfg(test)]
+mod repro;
 #[cfg(test)]
 mod result;
 #[cfg(test)]

@@ -147,7 +147,8 @@ pub(super) fn keep(dir: &RunDir, artifact: &Artifact) -> Result<(), StepError> {
 /// Those that this workspace has. A project with a tester of its own takes the
 /// other two from beside this program.
 fn packages(settings: &Settings) -> Vec<String> {
-    let tester = package_in(&settings.workspace.join(&settings.module.crate_dir));
+    let crate_dir = settings.module.crate_dir.as_ref();
+    let tester = crate_dir.and_then(|dir| package_in(&settings.workspace.join(dir)));
     let ours = [REFERENCE.0, REGISTRY.0]
         .into_iter()
         .filter(|name| package_in(&settings.workspace.join("crates").join(name)).is_some());
@@ -178,6 +179,8 @@ fn record(
 ) -> Result<Artifact, StepError> {
     let path = find(&made.executables, settings, name)?;
     let mut artifact = Artifact::read(&path).map_err(|e| StepError::infrastructure(&e))?;
+    fleet::check_program(&artifact.content, &path.display().to_string())
+        .map_err(|e| StepError::infrastructure(&e))?;
     // A release calls it after its platform; hosts know it by its own name.
     artifact.name = name.to_owned();
     recorder.record(Event::Built(Build {
@@ -191,7 +194,8 @@ fn record(
     Ok(artifact)
 }
 
-/// Where cargo says it is, else where the config says, else beside this program.
+/// Where cargo says it is, else where the config says, else, of what cargo does not
+/// build, in the workspace itself, else beside this program.
 fn find(
     made: &HashMap<String, PathBuf>,
     settings: &Settings,
@@ -200,17 +204,27 @@ fn find(
     if let Some(path) = made.get(name) {
         return Ok(path.clone());
     }
-    let configured = settings
-        .workspace
-        .join(&settings.config.build.target_dir)
-        .join(name);
+    let build = &settings.config.build;
+    let configured = settings.workspace.join(&build.target_dir).join(name);
+    let is_own = settings.module.crate_dir.is_none() && name == settings.module.binary;
+    let own = is_own.then(|| settings.workspace.join(name));
     let beside = std::env::current_exe()
         .ok()
         .and_then(|own| Some(own.parent()?.join(name)));
     let found = std::iter::once(configured.clone())
+        .chain(own)
         .chain(beside)
         .find(|path| path.is_file());
     found.ok_or_else(|| {
+        if is_own && build.leaves_out(&settings.module) {
+            return StepError::Infrastructure(format!(
+                "there is no `{name}` in `{}`, and nothing was built: the module {} has no `crate` \
+                 for cargo; put it there, say in build.path where it is or in build.command how \
+                 it is made, or name its crate",
+                settings.workspace.display(),
+                settings.module_name,
+            ));
+        }
         StepError::Infrastructure(format!(
             "the build made no `{}`; check build.command and build.target_dir in the config",
             configured.display()

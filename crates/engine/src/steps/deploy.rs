@@ -6,7 +6,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use fleet::{FleetError, Host, Installed, NatBox};
+use fleet::{Artifact, FleetError, Host, Installed, NatBox, Unfit};
 use futures::future::join_all;
 use model::event::{Deployed, Event};
 use model::inventory::NodeName;
@@ -254,7 +254,7 @@ impl Work<'_> {
         let tested = self.is_tested(host.name());
         let services =
             deployment::services(self.settings, self.parts, self.binaries, &host.node, tested);
-        self.check_fit(host, &services)?;
+        self.check_fit(host, &services).await?;
         let (nat, credentials) =
             tokio::join!(self.apply_nat(host, tested), self.write_credentials(host));
         nat?;
@@ -294,7 +294,7 @@ impl Work<'_> {
     }
 
     /// Before anything is sent: can this host run what it is to get?
-    fn check_fit(&self, host: &Host, services: &[fleet::Service]) -> Result<(), DeployError> {
+    async fn check_fit(&self, host: &Host, services: &[fleet::Service]) -> Result<(), DeployError> {
         let facts = self
             .recorder
             .with(|run| run.reached.get(host.name()).cloned());
@@ -310,7 +310,32 @@ impl Work<'_> {
                     facts.glibc.as_deref(),
                 )
             })
-            .map_err(|unfit| DeployError::Node(unfit.to_string()))
+            .map_err(|unfit| DeployError::Node(unfit.to_string()))?;
+        let artifacts: BTreeMap<&str, &Artifact> = services
+            .iter()
+            .map(|service| (service.artifact.name.as_str(), &service.artifact))
+            .collect();
+        for artifact in artifacts.into_values() {
+            self.check_interpreter(host, artifact).await?;
+        }
+        Ok(())
+    }
+
+    /// One more round trip, for scripts alone.
+    async fn check_interpreter(&self, host: &Host, script: &Artifact) -> Result<(), DeployError> {
+        let Some(interpreter) = &script.needs.interpreter else {
+            return Ok(());
+        };
+        if host.has_program(&interpreter.program).await? {
+            return Ok(());
+        }
+        let unfit = Unfit::Interpreter {
+            node: host.name().clone(),
+            binary: script.name.clone(),
+            program: interpreter.program.clone(),
+            line: interpreter.line.clone(),
+        };
+        Err(DeployError::Node(unfit.to_string()))
     }
 
     fn is_tested(&self, name: &NodeName) -> bool {

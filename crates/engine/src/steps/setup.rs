@@ -137,12 +137,14 @@ async fn check_ports(settings: &Settings, host: &Host) -> Result<(), String> {
             let flag = if *transport == Transport::Udp { "u" } else { "t" };
             format!(
                 "ss -Hln{flag}p 'sport = :{port}' | sed -n 's/.*pid=\\([0-9]*\\).*/\\1/p' | head -n 1 | \
-                 while read -r pid; do echo {port} $(readlink /proc/$pid/exe); done"
+                 while read -r pid; do script=$(script_of $pid '{own}/*.service'); echo {port} ${{script:-$(readlink /proc/$pid/exe)}}; done",
+                own = settings.install_path().trim_end_matches('/'),
             )
         })
         .collect();
+    let script = format!("{}\n{}", fleet::SCRIPT_OF, looks.join("; "));
     let answer = host
-        .script_ok(&looks.join("; "), None, Duration::from_secs(20))
+        .script_ok(&script, None, Duration::from_secs(20))
         .await
         .map_err(|e| e.to_string())?;
     let stranger = answer

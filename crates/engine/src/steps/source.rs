@@ -40,6 +40,9 @@ pub async fn make(stage: &Stage<'_>, packages: &[String]) -> Result<Made, Failed
     if let Some(release) = &build.release {
         return from_release(stage, release).await;
     }
+    if build.leaves_out(&settings.module) {
+        return as_it_is(settings);
+    }
     match local(stage, packages).await {
         Err(failed) if failed.error.is_infrastructure() && build.fallback.is_some() => {
             remote::make(stage, packages, failed).await
@@ -70,6 +73,25 @@ fn made(said: compiler::Said, command: String) -> Made {
         warnings: said.warnings,
         _kept: None,
     }
+}
+
+/// Nothing to build: cargo knows nothing of the tester.
+fn as_it_is(settings: &Settings) -> Result<Made, Failed> {
+    let command = format!("{}, as it is", settings.module.binary);
+    if settings.stack.is_none() {
+        return Ok(Made {
+            command,
+            ..Made::default()
+        });
+    }
+    Err(Failed {
+        error: BuildError::Infrastructure(format!(
+            "--stack works through cargo, and the module {} has no `crate`; choose the stack's \
+             version in {} itself",
+            settings.module_name, settings.module.binary
+        )),
+        command,
+    })
 }
 
 /// Built by somebody else.
@@ -237,7 +259,8 @@ fn files_in(dir: &Path) -> Vec<PathBuf> {
         .collect();
     files.extend(below);
     files.retain(|path| path.is_file());
-    files.sort();
+    // What lies deeper is a copy of what lies above, more often than not.
+    files.sort_by_key(|path| (path.components().count(), path.clone()));
     files
 }
 

@@ -49,9 +49,9 @@ pub struct Config {
 #[serde(deny_unknown_fields)]
 pub struct Module {
     pub binary: String,
-    /// Folder of the crate, in the workspace.
+    /// Folder of the crate, in the workspace; `None` for a tester that cargo does not build.
     #[serde(rename = "crate")]
-    pub crate_dir: String,
+    pub crate_dir: Option<String>,
     #[serde(default)]
     pub tests: Vec<String>,
     /// The project that `vps-test start` knows it by; the module's own name where absent.
@@ -105,8 +105,19 @@ fn any_linux() -> String {
 }
 
 impl BuildConfig {
-    /// Where binaries come from, as a plan says it.
-    pub fn source(&self) -> String {
+    /// Whether `command` would have cargo build a module that it knows nothing of.
+    pub fn leaves_out(&self, module: &Module) -> bool {
+        module.crate_dir.is_none()
+            && self.path.is_none()
+            && self.release.is_none()
+            && self.command.split_whitespace().next() == Some("cargo")
+    }
+
+    /// Where a module's binaries come from, as a plan says it.
+    pub fn source(&self, module: &Module) -> String {
+        if self.leaves_out(module) {
+            return format!("As it is ({})", module.binary);
+        }
         match (&self.path, &self.release) {
             (Some(path), _) => format!("Built already ({path})"),
             (None, Some(release)) => format!(

@@ -26,6 +26,11 @@ pub fn failing(out: &mut String, proof: &Proof) {
         "Attempts that did not count as successes",
         "with every rung that was tried",
     );
+    put!(
+        out,
+        "<p class=\"note\"><code>vps-test repro {} ATTEMPT --run</code> tries one again on the smallest twin.</p>\n",
+        Escaped(&proof.project)
+    );
     out.push_str("<div class=\"failing\">\n");
     failed
         .iter()

@@ -199,11 +199,11 @@ async fn collect(session: &Session, peer: &Peer, call: &Perform) -> Result<Perfo
 fn received(peer: &Peer, session: &str) -> HashMap<String, (f64, Label, Bytes)> {
     let mut first = HashMap::new();
     for (at, message) in peer.inbox.came().iter() {
-        if let Some((label, body)) = Label::read(message) {
-            if label.session == session {
-                let body = message.slice_ref(body);
-                first.entry(label.key()).or_insert((*at, label, body));
-            }
+        if let Some((label, body)) = Label::read(message)
+            && label.session == session
+        {
+            let body = message.slice_ref(body);
+            first.entry(label.key()).or_insert((*at, label, body));
         }
     }
     first

@@ -1,5 +1,6 @@
 //! Several testers in one process, over loopback: every suite, without an engine.
 
+#[cfg(test)]
 mod field;
 
 use serde_json::json;

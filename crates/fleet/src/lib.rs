@@ -26,4 +26,4 @@ pub use lease::{Holder, Lease};
 pub use natbox::{INNER_ADDRESS, NatBox};
 pub use needs::{Needs, Unfit};
 pub use quote::quote;
-pub use unit::Unit;
+pub use unit::{INSTANCE, Unit};

@@ -21,6 +21,8 @@ mod mutants;
 #[cfg(test)]
 mod networks;
 #[cfg(test)]
+mod peers;
+#[cfg(test)]
 mod proof;
 #[cfg(test)]
 mod real_fleet;

@@ -4,8 +4,9 @@ use std::collections::HashMap;
 use std::net::{Ipv4Addr, SocketAddr};
 
 use jiff::Timestamp;
-use model::flow::{FlowCount, FlowKey, MEMORY, Tally};
+use model::flow::{FlowCount, FlowKey};
 
+use super::flows::Flows;
 use super::lateness::{Histogram, Lateness};
 use super::packet::Packet;
 use crate::control::WanCounters;
@@ -13,29 +14,19 @@ use crate::control::WanCounters;
 /// Guarded by one lock, taken once a packet.
 #[derive(Debug, Default)]
 pub struct Counters {
-    flows: HashMap<FlowKey, Both>,
+    flows: Flows,
     totals: WanCounters,
     lateness: Histogram,
     left: Fragments,
     arrived: Fragments,
 }
 
-#[derive(Debug, Default)]
-struct Both {
-    left: Tally,
-    arrived: Tally,
-}
-
-/// Flows that are remembered; beyond, those that rest are forgotten.
-const MOST_FLOWS: usize = 200_000;
-
 impl Counters {
     /// A packet came out of its sender's host, whatever becomes of it.
     pub fn left(&mut self, packet: &Packet) {
         if let Some(flow) = self.left.flow(packet) {
             let now = Timestamp::now();
-            self.make_room(now);
-            let both = self.flows.entry(flow).or_default();
+            let both = self.flows.entry(flow);
             both.left.add(packet.segments, packet.payload, now);
         }
     }
@@ -43,20 +34,9 @@ impl Counters {
     pub fn delivered(&mut self, packet: &Packet) {
         self.totals.delivered += packet.segments;
         if let Some(flow) = self.arrived.flow(packet) {
-            let both = self.flows.entry(flow).or_default();
+            let both = self.flows.entry(flow);
             both.arrived
                 .add(packet.segments, packet.payload, Timestamp::now());
-        }
-    }
-
-    fn make_room(&mut self, now: Timestamp) {
-        if self.flows.len() >= MOST_FLOWS {
-            let rests = |both: &Both| {
-                both.left
-                    .last
-                    .is_none_or(|last| now.duration_since(last) > MEMORY)
-            };
-            self.flows.retain(|_, both| !rests(both));
         }
     }
 
@@ -78,20 +58,7 @@ impl Counters {
 
     /// Flows that start or end at one of these; all of them for an empty list.
     pub fn flows(&self, touching: &[SocketAddr]) -> Vec<FlowCount> {
-        let wanted = |flow: &FlowKey| {
-            touching.is_empty()
-                || touching.contains(&flow.source)
-                || touching.contains(&flow.destination)
-        };
-        self.flows
-            .iter()
-            .filter(|(flow, _)| wanted(flow))
-            .map(|(flow, both)| FlowCount {
-                flow: *flow,
-                left: Some(both.left),
-                arrived: Some(both.arrived),
-            })
-            .collect()
+        self.flows.touching(touching)
     }
 }
 

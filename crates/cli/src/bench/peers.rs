@@ -117,7 +117,7 @@ fn start() -> miette::Result<Vec<Entry>> {
     let config = format!(
         "workspace: {}
 modules:
-  plain: {{ project: plain-udp, binary: udp-test, crate: none }}
+  plain: {{ project: plain-udp, binary: udp-test, crate: none, tests: [connectivity] }}
 build: {{ command: 'true', target_dir: {} }}
 tests:
   connectivity:

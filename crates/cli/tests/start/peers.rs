@@ -19,7 +19,7 @@ fn configure(bed: &Bed, peers: u16, sample: u32) {
 /// Which testers of the stack run on a host, as systemd says.
 fn running(bed: &Bed, host: &str) -> String {
     let script = "systemctl list-units --plain --no-legend 'saorsa-test-plain.service' 'saorsa-test-plain@*.service' \
-                  | awk '{ printf \"%s:%s \", $1, $4 }'; ls /run/vps-test/saorsa-test-plain* | wc -l";
+                  | awk '{ printf \"%s:%s \", $1, $4 }'; ls /run/vps-test/saorsa-test-plain[.@]* | wc -l";
     bed.on(host, script)
 }
 
@@ -114,10 +114,5 @@ fn a_sample_too_small_for_all_behaviours_is_refused() {
     configure(&bed, 3, 6);
     let ran = bed.start();
     assert_eq!(ran.code, 2, "{}\n{}", ran.stdout, ran.stderr);
-    assert!(
-        ran.stderr
-            .contains("connectivity has 7 pairs of NAT behaviours"),
-        "{}",
-        ran.stderr
-    );
+    assert!(ran.stderr.contains("has 7 pairs of NAT"), "{}", ran.stderr);
 }

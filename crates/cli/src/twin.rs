@@ -11,7 +11,7 @@ use fleet::Reach;
 use lab::{LabError, Twin, UpOptions};
 use miette::{IntoDiagnostic, WrapErr};
 use model::flow::FlowCount;
-use model::inventory::Fleet;
+use model::inventory::{Fleet, NodeName};
 use model::proof::WanReport;
 
 pub use borrowed::Borrowed;
@@ -151,6 +151,13 @@ impl Observer for Wan {
     async fn flows(&self, asked: &Asked) -> Result<Vec<FlowCount>, ObserverError> {
         let (twin, touching) = (self.0.clone(), asked.touching.clone());
         blocking(move || twin.flows(&touching)).await
+    }
+
+    /// Whoever takes part or not: nobody else sends UDP on a twin.
+    async fn udp_sent(&self, _nodes: &[NodeName]) -> Result<u64, ObserverError> {
+        let twin = self.0.clone();
+        let status = blocking(move || twin.status()).await?;
+        Ok(status.wan.udp_bytes)
     }
 
     async fn wan(&self) -> Result<Option<WanReport>, ObserverError> {

@@ -52,6 +52,8 @@ pub struct Binaries {
     /// Plain UDP: reference and prober.
     pub reference: Artifact,
     pub registry: Artifact,
+    /// Programs that the tester starts, each with its notice.
+    pub companions: Vec<Artifact>,
 }
 
 /// What DEPLOY leaves running.

@@ -61,6 +61,24 @@ impl Host {
             stderr,
         })
     }
+
+    /// UDP that left the host since it counts, in bytes with the headers of IP.
+    ///
+    /// # Errors
+    /// Nobody counts here (any more).
+    pub async fn udp_sent(&self) -> Result<u64, FleetError> {
+        let script = format!("nft list counter {TABLE} udp");
+        let said = self.script_ok(&script, None, SOON).await?;
+        let words: Vec<&str> = said.split_whitespace().collect();
+        let at = words.iter().position(|word| *word == "bytes");
+        let bytes = at.and_then(|at| words.get(at + 1)?.parse().ok());
+        bytes.ok_or_else(|| FleetError::Failed {
+            node: self.name().clone(),
+            command: script,
+            status: 0,
+            stderr: format!("cannot read `{}`", said.trim()),
+        })
+    }
 }
 
 /// Nothing is sent to the two addresses: the kernel is asked which way they are.
@@ -93,6 +111,9 @@ fn ruleset() -> String {
     ];
     for (way, device, hook, priority) in hooks {
         let mut rules = String::new();
+        if way == "left" {
+            let _ = writeln!(rules, "    meta l4proto udp counter name udp");
+        }
         for (version, family, address) in [("4", "ip", "ipv4_addr"), ("6", "ip6", "ipv6_addr")] {
             for set in [format!("{way}{version}"), format!("{way}{version}_first")] {
                 let _ = writeln!(
@@ -127,6 +148,7 @@ fn ruleset() -> String {
 delete table {TABLE}
 table {TABLE} {{
   counter missed {{ }}
+  counter udp {{ }}
 {sets}{chains}}}
 "
     )
@@ -144,7 +166,8 @@ listed=$(nft list table {TABLE})
 printf '%s\\n' \"$listed\" | awk -v wanted={wanted} '
 BEGIN {{ count = split(wanted, ends, \"|\") }}
 $1 == \"set\" {{ set = $2 }}
-$1 == \"packets\" {{ print \"missed\", $2 }}
+$1 == \"counter\" {{ counter = $2 }}
+$1 == \"packets\" && counter == \"missed\" {{ print \"missed\", $2 }}
 / expires / {{
   parts = split($0, part, \",\")
   for (i = 1; i <= parts; i++) for (j = 1; j <= count; j++)

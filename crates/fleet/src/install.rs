@@ -10,6 +10,7 @@ use crate::counters::TABLE as COUNTERS;
 use crate::error::FleetError;
 use crate::host::{Host, ONE_AT_A_TIME};
 use crate::quote::quote;
+use crate::separation::TABLE as SEPARATION;
 use crate::unit::{MARK, Unit};
 
 const UNITS: &str = "/etc/systemd/system";
@@ -294,6 +295,7 @@ done
 [ -e /var/lib/vps-test/natbox/down ] && sh /var/lib/vps-test/natbox/down
 systemctl stop '{CAPTURES}' 2>/dev/null
 command -v nft >/dev/null && nft delete table {COUNTERS} 2>/dev/null
+command -v nft >/dev/null && nft delete table {SEPARATION} 2>/dev/null
 if [ -d \"$path\" ]; then
   find \"$path/\" -maxdepth 1 -name '.partial-*' -delete
   find \"$path/\" -maxdepth 1 -type l -lname '*-{digest}' -delete

@@ -14,6 +14,7 @@ mod lease;
 mod natbox;
 mod needs;
 mod quote;
+mod separation;
 mod unit;
 
 pub use artifact::{Artifact, ArtifactError};

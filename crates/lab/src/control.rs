@@ -106,6 +106,9 @@ pub struct WanCounters {
     /// To an address that no host has.
     pub no_route: u64,
     pub not_ipv4: u64,
+    /// UDP that left the hosts, in bytes with the headers of IP and UDP.
+    #[serde(default)]
+    pub udp_bytes: u64,
 }
 
 /// How long a host's port may take to answer the controller.

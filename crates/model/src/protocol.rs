@@ -437,6 +437,15 @@ pub struct Perform {
     pub session: AttemptId,
     pub suite: String,
     pub step: String,
+    /// Whom this call is to, as `fellows` names the others.
+    #[serde(default)]
+    pub node: String,
+    /// Nodes that no UDP passes to or from, but among themselves.
+    #[serde(default)]
+    pub cut_off: Vec<String>,
+    /// Nodes whose testers were ended in this session, and know nothing of it.
+    #[serde(default)]
+    pub absent: Vec<String>,
     /// In a round: an address and port for this tester alone, the same in every
     /// step. On an attempt: none, it has its own.
     pub bind: Option<SocketAddr>,

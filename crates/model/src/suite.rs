@@ -67,11 +67,15 @@ pub enum Driver {
     Steps(Vec<Step>),
 }
 
-/// One call that testers get in every round of a suite.
+/// One call that testers get in every round of a suite, or one thing that is done
+/// to them.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Step {
     pub step: String,
+    /// The engine does this, and calls nobody.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub act: Option<Act>,
     #[serde(default)]
     pub at: At,
     #[serde(default = "half_a_minute")]
@@ -79,6 +83,34 @@ pub struct Step {
     /// For the tester; nobody else reads it.
     #[serde(default)]
     pub params: serde_json::Value,
+    /// What the network carries meanwhile.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub wire: Option<Wire>,
+}
+
+/// What is done to the nodes of a step, or to the network between them.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Act {
+    /// No UDP passes between these nodes and all others.
+    CutOff,
+    /// It passes again, everywhere.
+    Rejoin,
+    /// The testers there are killed; they come back and remember nothing.
+    Crash,
+    /// The same in good order.
+    Restart,
+}
+
+/// All UDP that leaves the fleet's hosts during a step, headers included, shared out
+/// among a round's successes.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Wire {
+    /// Where it goes: samples, in bytes.
+    pub measure: String,
+    /// A rate of the same suite.
+    pub per: String,
 }
 
 /// Who performs a step. The next step begins when all are done.
@@ -92,6 +124,25 @@ pub enum At {
     Turns,
     /// One alone, another one in each round.
     One,
+    /// Every second one, the others in the next round.
+    Half,
+}
+
+impl At {
+    /// Which of these take part in a round.
+    pub fn of<T: Clone>(self, all: &[T], round: u32) -> Vec<T> {
+        let round = round as usize;
+        let is_in = |place: usize| match self {
+            Self::Every | Self::Turns => true,
+            Self::One => place == round % all.len(),
+            Self::Half => place % 2 == round % 2,
+        };
+        let places = all.iter().enumerate();
+        places
+            .filter(|(place, _)| is_in(*place))
+            .map(|(_, one)| one.clone())
+            .collect()
+    }
 }
 
 fn half_a_minute() -> u64 {

@@ -10,6 +10,7 @@ use miette::{IntoDiagnostic, WrapErr};
 use model::attempt::{Counted, Matrix};
 use model::event::{Entry, Event};
 use model::nat::theory::Prediction;
+use model::run::State;
 
 use super::figure;
 use super::ground::{Ground, NAME, saorsa};
@@ -22,8 +23,13 @@ pub fn run() -> miette::Result<()> {
     for peers in [30, 100, 300] {
         let measured = measure(peers)?;
         eprintln!(
-            "peers: {peers} with {} pairs, {:.1} s in all, {:.0} ms a pair, {:.1} MiB a peer",
-            measured.pairs, measured.whole_s, measured.pair_ms, measured.peer_mib
+            "peers: {peers} with {} pairs, {:.1} s in all ({:.1} s to boot, {:.1} s to deploy), {:.0} ms a pair, {:.1} MiB a peer",
+            measured.pairs,
+            measured.whole_s,
+            measured.boot_s,
+            measured.deploy_s,
+            measured.pair_ms,
+            measured.peer_mib
         );
         if peers == 300 {
             figure("300 peers, start to 1,000 pairs", measured.whole_s);
@@ -38,6 +44,8 @@ struct Measured {
     pairs: usize,
     /// From no twin at all to the last pair.
     whole_s: f64,
+    boot_s: f64,
+    deploy_s: f64,
     pair_ms: f64,
     peer_mib: f64,
 }
@@ -45,7 +53,7 @@ struct Measured {
 fn measure(peers: usize) -> miette::Result<Measured> {
     let began = Instant::now();
     let ground = Ground::boot(&with_peers(&saorsa()?, peers)?)?;
-    let boot = began.elapsed().as_secs_f64();
+    let boot_s = began.elapsed().as_secs_f64();
     let journal = start()?;
     let matrix: Vec<&Entry> = journal.iter().filter(|e| is_stack(&e.event)).collect();
     let (Some(first_pair), Some(last)) = (matrix.first(), first_round(&matrix)) else {
@@ -54,10 +62,16 @@ fn measure(peers: usize) -> miette::Result<Measured> {
     check(&matrix)?;
     let pairs = matrix.iter().filter(|e| e.at <= last).count();
     let started = first(&journal, |_| true)?;
+    let entered = |state: State| {
+        let is_it = |e: &Event| matches!(e, Event::Entered { state: s } if *s == state);
+        first(&journal, is_it)
+    };
     let peer_mib = memory(&ground, peers)?;
     Ok(Measured {
         pairs,
-        whole_s: boot + seconds(started, last),
+        whole_s: boot_s + seconds(started, last),
+        boot_s,
+        deploy_s: seconds(entered(State::Deploy)?, entered(State::Test)?),
         pair_ms: seconds(first_pair.at, last) * 1e3 / pairs as f64,
         peer_mib,
     })

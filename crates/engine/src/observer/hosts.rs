@@ -66,6 +66,17 @@ impl Observer for HostCounters {
         Ok(join(&known))
     }
 
+    async fn udp_sent(&self, nodes: &[NodeName]) -> Result<u64, ObserverError> {
+        let hosts: Result<Vec<_>, _> = nodes.iter().map(|node| self.counting(node)).collect();
+        let hosts = hosts?;
+        let asked = hosts.iter().map(|(host, _)| host.udp_sent());
+        let counted = futures::future::try_join_all(asked).await;
+        Ok(counted
+            .map_err(|e| ObserverError(e.to_string()))?
+            .iter()
+            .sum())
+    }
+
     async fn wan(&self) -> Result<Option<WanReport>, ObserverError> {
         Ok(None)
     }

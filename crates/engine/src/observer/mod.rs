@@ -25,6 +25,10 @@ pub trait Observer: Send + Sync {
     /// Counters of the flows that were asked for.
     async fn flows(&self, asked: &Asked) -> Result<Vec<FlowCount>, ObserverError>;
 
+    /// UDP that has left these nodes by now, in bytes with headers. Only
+    /// differences mean something.
+    async fn udp_sent(&self, nodes: &[NodeName]) -> Result<u64, ObserverError>;
+
     /// How well the network between the hosts kept to its settings; `None` where
     /// nobody emulates it.
     async fn wan(&self) -> Result<Option<WanReport>, ObserverError>;

@@ -10,7 +10,7 @@ use model::run::Run;
 
 use super::cargo::BuildError;
 use super::source::{self, Failed, Made};
-use super::{Stage, StepError};
+use super::{Stage, StepError, companion};
 use crate::fix;
 use crate::live::Binaries;
 use crate::recorder::Recorder;
@@ -64,10 +64,20 @@ pub async fn perform(stage: &mut Stage<'_>) -> Result<(), StepError> {
         keep(stage.dir, &artifact)?;
         Ok::<_, StepError>(artifact)
     };
+    let [tester, reference, registry] = [
+        binary(&settings.module.binary)?,
+        binary(REFERENCE.1)?,
+        binary(REGISTRY.1)?,
+    ];
+    let mut companions = Vec::new();
+    for (name, companion) in &settings.module.companions {
+        companions.extend(companion::make(stage, name, companion).await?);
+    }
     stage.live.binaries = Some(Binaries {
-        tester: binary(&settings.module.binary)?,
-        reference: binary(REFERENCE.1)?,
-        registry: binary(REGISTRY.1)?,
+        tester,
+        reference,
+        registry,
+        companions,
     });
     Ok(())
 }
@@ -94,10 +104,22 @@ pub fn restore(stage: &mut Stage<'_>) -> bool {
     let [Some(tester), Some(reference), Some(registry)] = names.map(kept) else {
         return false;
     };
+    let mut companions = Vec::new();
+    for (name, companion) in &stage.settings.module.companions {
+        let (Some(program), Some(kept)) = (kept(name), companion::cached(name, companion)) else {
+            return false;
+        };
+        // What was tested once is what is tested again.
+        if kept[0].sha256 != program.sha256 {
+            return false;
+        }
+        companions.extend(kept);
+    }
     stage.live.binaries = Some(Binaries {
         tester,
         reference,
         registry,
+        companions,
     });
     true
 }
@@ -107,7 +129,7 @@ fn kept_at(dir: &RunDir, name: &str, sha256: &str) -> PathBuf {
 }
 
 /// The next build overwrites what this one made; a run that is resumed wants it.
-fn keep(dir: &RunDir, artifact: &Artifact) -> Result<(), StepError> {
+pub(super) fn keep(dir: &RunDir, artifact: &Artifact) -> Result<(), StepError> {
     let path = kept_at(dir, &artifact.name, &artifact.sha256);
     if path.exists() {
         return Ok(());

@@ -269,6 +269,10 @@ impl Work<'_> {
         self.watch(host).await.map_err(DeployError::Record)?;
         self.capture(host).await.map_err(DeployError::Record)?;
         let path = self.settings.install_path();
+        if tested {
+            let companions: Vec<_> = self.binaries.companions.iter().collect();
+            host.upload(&companions, path, |_, _| {}).await?;
+        }
         let installed = host
             .install(&services, path, |artifact, sent| {
                 self.recorder.progress(&Progress::Upload {
@@ -290,7 +294,8 @@ impl Work<'_> {
                 .await
                 .map_err(DeployError::Record)?;
         }
-        let artifacts: Vec<_> = services.iter().map(|s| &s.artifact).collect();
+        let services = services.iter().map(|s| &s.artifact);
+        let artifacts: Vec<_> = services.chain(&self.binaries.companions).collect();
         host.prune(&artifacts, path).await?;
         Ok(testers)
     }
@@ -402,12 +407,13 @@ impl Work<'_> {
         let own = Ports::of(self.settings);
         futures::stream::iter(Instance::all(peers))
             .map(|instance| async move {
-                let label = instance.unit(self.settings);
+                let unit = instance.unit(self.settings);
                 let remote = instance.socket(self.settings);
-                let forwarded = host.forward_socket(&remote, &label).await?;
+                let forwarded = host.forward_socket(&remote, &unit).await?;
                 let address = deployment::bind_address(&host.node);
                 let ports = instance.ports(own);
-                let tester = Tester::connect(Arc::clone(host), forwarded, address, ports).await?;
+                let tester =
+                    Tester::connect(Arc::clone(host), unit, forwarded, address, ports).await?;
                 Ok((instance, tester))
             })
             .buffered(SOCKETS_AT_ONCE)

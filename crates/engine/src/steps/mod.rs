@@ -3,6 +3,7 @@
 
 pub mod build;
 mod cargo;
+mod companion;
 mod compiler;
 pub mod deploy;
 mod links;

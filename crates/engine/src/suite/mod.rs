@@ -1,5 +1,6 @@
 //! What TEST runs: one suite after the other, each against what is deployed.
 
+mod act;
 pub mod connectivity;
 pub mod context;
 pub mod matrix;

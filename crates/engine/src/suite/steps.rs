@@ -1,7 +1,7 @@
 //! A suite whose steps the testers perform: the engine says who, when and with
 //! whom, and takes down what they answer. What a step does it does not know.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::net::SocketAddr;
 use std::time::Duration;
 
@@ -10,11 +10,13 @@ use model::event::Event;
 use model::inventory::NodeName;
 use model::measure::{Kind, Measured, Trial, Values};
 use model::protocol::{AttemptId, Call, Fellow, Perform, Performed};
-use model::suite::{At, STEPS_DONE, Step, Suite};
+use model::suite::{Act, At, STEPS_DONE, Step, Suite, Wire};
 
 use crate::agent::AgentError;
+use crate::observer::ObserverError;
 use crate::recorder::RecordError;
 use crate::steps::StepError;
+use crate::suite::act;
 use crate::suite::context::Context;
 
 /// The last step of every round, also of one that failed.
@@ -33,10 +35,10 @@ pub async fn perform(
         let Some(mut session) = Session::open(context, suite, round, nodes).await? else {
             return Ok(());
         };
-        for step in steps {
-            session.step(step).await?;
-        }
+        let performed = session.all(steps).await;
+        // Also where a step could not be: nobody stays cut off.
         session.end().await;
+        performed?;
         if !another_round(context, suite) {
             return Ok(());
         }
@@ -87,6 +89,10 @@ struct Session<'a> {
     nodes: Vec<NodeName>,
     binds: HashMap<NodeName, SocketAddr>,
     said: BTreeMap<NodeName, serde_json::Value>,
+    cut_off: Vec<NodeName>,
+    absent: BTreeSet<NodeName>,
+    /// Successes so far, by measure.
+    successes: HashMap<String, u32>,
 }
 
 impl<'a> Session<'a> {
@@ -115,22 +121,92 @@ impl<'a> Session<'a> {
             nodes,
             binds,
             said: BTreeMap::new(),
+            cut_off: Vec::new(),
+            absent: BTreeSet::new(),
+            successes: HashMap::new(),
         }))
     }
 
-    async fn step(&mut self, step: &Step) -> Result<(), RecordError> {
-        match step.at {
-            At::Every => self.together(step, &self.nodes.clone()).await,
-            At::One => {
-                let turn = self.round as usize % self.nodes.len();
-                self.together(step, &[self.nodes[turn].clone()]).await
+    async fn all(&mut self, steps: &[Step]) -> Result<(), StepError> {
+        let mut carried = Vec::new();
+        for step in steps {
+            let before = self.udp_sent(step).await;
+            self.step(step).await?;
+            if let (Some(wire), Some(before)) = (&step.wire, before) {
+                carried.push((wire, before, self.udp_sent(step).await));
             }
-            At::Turns => {
-                for node in self.nodes.clone() {
+        }
+        // What they are shared out among may be reported by a later step.
+        for (wire, before, after) in carried {
+            self.share_out(wire, before, after)?;
+        }
+        Ok(())
+    }
+
+    async fn step(&mut self, step: &Step) -> Result<(), StepError> {
+        let nodes = step.at.of(&self.nodes, self.round);
+        match (step.act, step.at) {
+            (Some(act), _) => self.act(act, step, &nodes).await?,
+            (None, At::Turns) => {
+                for node in nodes {
                     self.together(step, &[node]).await?;
                 }
-                Ok(())
             }
+            (None, _) => self.together(step, &nodes).await?,
+        }
+        Ok(())
+    }
+
+    async fn act(&mut self, act: Act, step: &Step, nodes: &[NodeName]) -> Result<(), StepError> {
+        match act {
+            Act::CutOff => {
+                act::cut_off(self.context, nodes).await?;
+                self.cut_off = nodes.to_vec();
+            }
+            Act::Rejoin => {
+                act::rejoin(self.context, &self.cut_off).await?;
+                self.cut_off.clear();
+            }
+            Act::Crash | Act::Restart => {
+                for (node, came_back) in act::end_testers(self.context, act, nodes).await {
+                    self.absent.insert(node.clone());
+                    self.said.remove(&node);
+                    self.take_down(step, &node, came_back.map(|()| Performed::default()))?;
+                }
+            }
+        }
+        Ok(())
+    }
+
+    async fn udp_sent(&self, step: &Step) -> Option<Result<u64, ObserverError>> {
+        step.wire.as_ref()?;
+        let counts = self.context.settings.observers.first.as_ref()?;
+        Some(counts.udp_sent(&self.nodes).await)
+    }
+
+    fn share_out(
+        &self,
+        wire: &Wire,
+        before: Result<u64, ObserverError>,
+        after: Option<Result<u64, ObserverError>>,
+    ) -> Result<(), RecordError> {
+        let sent = before.and_then(|before| Ok(after.transpose()?.map(|after| (before, after))));
+        let among = self.successes.get(&wire.per).copied().unwrap_or(0);
+        match sent {
+            Err(error) => self.context.find(format!("`{}`: {error}", wire.measure)),
+            Ok(Some((before, after))) if among > 0 && after >= before => {
+                #[expect(clippy::cast_precision_loss, reason = "far below 2^52 bytes")]
+                let each = (after - before) as f64 / f64::from(among);
+                self.record(
+                    None,
+                    &wire.measure,
+                    BTreeMap::new(),
+                    Values::Samples(vec![each]),
+                    None,
+                )
+            }
+            // Nothing came, so there is nothing to share it out among.
+            Ok(_) => Ok(()),
         }
     }
 
@@ -152,8 +228,10 @@ impl<'a> Session<'a> {
             let call = self.call(node, END, serde_json::Value::Null, END_LIMIT);
             self.ask(node, call, END_LIMIT)
         });
-        // A tester that cannot end its round says so in the next one.
+        // A tester that cannot end its round says so in the next one, and a cut that
+        // cannot be ended ends by itself.
         join_all(calls).await;
+        let _ = act::rejoin(self.context, &self.cut_off).await;
     }
 
     fn call(
@@ -168,6 +246,9 @@ impl<'a> Session<'a> {
             session: self.id.clone(),
             suite: self.suite.name.to_string(),
             step: step.to_owned(),
+            node: node.to_string(),
+            cut_off: self.cut_off.iter().map(ToString::to_string).collect(),
+            absent: self.absent.iter().map(ToString::to_string).collect(),
             bind: self.binds.get(node).copied(),
             coordinators: self.context.testers.stack_coordinators.clone(),
             fellows: others
@@ -211,7 +292,7 @@ impl<'a> Session<'a> {
             Err(error) => (Trial::Failure, Some(crate::error_chain(error))),
         };
         self.record(
-            node,
+            Some(node),
             STEPS_DONE,
             BTreeMap::from([("step".to_owned(), step.step.clone())]),
             Values::Outcomes(vec![trial]),
@@ -225,19 +306,30 @@ impl<'a> Session<'a> {
         }
         for taken in performed.measures {
             match self.fault(&taken.name, &taken.values) {
-                None => self.record(
-                    node,
-                    &taken.name,
-                    taken.conditions,
-                    taken.values,
-                    taken.detail,
-                )?,
+                None => {
+                    self.count(&taken.name, &taken.values);
+                    self.record(
+                        Some(node),
+                        &taken.name,
+                        taken.conditions,
+                        taken.values,
+                        taken.detail,
+                    )?;
+                }
                 Some(fault) => self
                     .context
                     .find(format!("{node}: {}: {fault}", step.step))?,
             }
         }
         Ok(())
+    }
+
+    fn count(&mut self, measure: &str, values: &Values) {
+        if let Values::Outcomes(trials) = values {
+            let successes = trials.iter().filter(|trial| **trial == Trial::Success);
+            let successes = u32::try_from(successes.count()).unwrap_or(u32::MAX);
+            *self.successes.entry(measure.to_owned()).or_default() += successes;
+        }
     }
 
     /// What is wrong with values that a tester reports, if anything.
@@ -262,7 +354,7 @@ impl<'a> Session<'a> {
 
     fn record(
         &self,
-        node: &NodeName,
+        node: Option<&NodeName>,
         measure: &str,
         conditions: BTreeMap<String, String>,
         values: Values,
@@ -276,7 +368,7 @@ impl<'a> Session<'a> {
                 cycle: self.context.cycle,
                 pass: self.context.pass,
                 round: self.round,
-                from: Some(node.clone()),
+                from: node.cloned(),
                 to: None,
                 conditions,
                 values,

@@ -4,7 +4,8 @@ use std::collections::HashMap;
 use std::net::{Ipv4Addr, SocketAddr};
 
 use jiff::Timestamp;
-use model::flow::{FlowCount, FlowKey};
+use model::flow::{FlowCount, FlowKey, Tally};
+use model::inventory::Transport;
 
 use super::flows::Flows;
 use super::lateness::{Histogram, Lateness};
@@ -25,6 +26,11 @@ impl Counters {
     /// A packet came out of its sender's host, whatever becomes of it.
     pub fn left(&mut self, packet: &Packet) {
         if let Some(flow) = self.left.flow(packet) {
+            if flow.transport == Transport::Udp {
+                let mut sent = Tally::default();
+                sent.add(packet.segments, packet.payload, Timestamp::now());
+                self.totals.udp_bytes += sent.bytes_on_wire();
+            }
             let now = Timestamp::now();
             let both = self.flows.entry(flow);
             both.left.add(packet.segments, packet.payload, now);

@@ -58,6 +58,21 @@ pub struct Module {
     pub project: Option<String>,
     /// The crate under test, for `--stack`.
     pub stack: Option<String>,
+    /// Programs that the tester starts, by the name of their executable.
+    #[serde(default)]
+    pub companions: BTreeMap<String, Companion>,
+}
+
+/// Somebody else's program, installed beside a tester and never linked into it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Companion {
+    /// The crate that `cargo install` builds.
+    #[serde(rename = "crate")]
+    pub package: String,
+    pub version: String,
+    /// As SPDX has it; it is written down wherever the program is installed.
+    pub licence: String,
 }
 
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]

@@ -419,6 +419,7 @@ mod shape {
         tests: Option<Vec<String>>,
         project: Option<String>,
         stack: Option<String>,
+        companions: Option<BTreeMap<String, crate::config::Companion>>,
     }
     shape!(Build {
         command: String,

@@ -13,9 +13,13 @@ mod entry;
 pub mod exchange;
 mod log;
 mod metrics;
+mod notes;
 mod registry;
 mod server;
+mod sessions;
 mod tester;
 
 pub use entry::main;
+pub use notes::{Conditions, Notes};
+pub use sessions::Sessions;
 pub use tester::{Description, Tester, millis_since};

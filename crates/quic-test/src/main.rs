@@ -11,5 +11,9 @@ mod sight;
 mod tester;
 
 fn main() -> std::process::ExitCode {
-    agent::main(tester::QuicTester)
+    if let Err(error) = gossip_test::forget_cache() {
+        eprintln!("cannot start again without a cache directory: {error}");
+        return std::process::ExitCode::FAILURE;
+    }
+    agent::main(tester::QuicTester::default())
 }

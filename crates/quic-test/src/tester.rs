@@ -5,8 +5,8 @@ use std::time::Duration;
 
 use agent::{Description, Tester};
 use model::protocol::{
-    Announce, Announced, Connected, Dial, Exchange, Exchanged, Failure, Finished, Prepare,
-    Prepared, Rung,
+    Announce, Announced, Connected, Dial, Exchange, Exchanged, Failure, Finished, Perform,
+    Performed, Prepare, Prepared, Reason, Rung,
 };
 
 use crate::announce::announce;
@@ -14,7 +14,11 @@ use crate::attempt::Attempt;
 use crate::coordinator;
 use crate::dial::dial;
 
-pub struct QuicTester;
+/// Gossip stands on the same ant-quic, and meets at the same coordinators.
+#[derive(Default)]
+pub struct QuicTester {
+    gossip: gossip_test::Suites,
+}
 
 impl Tester for QuicTester {
     type Attempt = Attempt;
@@ -25,10 +29,11 @@ impl Tester for QuicTester {
             version: env!("CARGO_PKG_VERSION"),
             stack: "ant-quic",
             stack_version: env!("ANT_QUIC_VERSION").into(),
-            capabilities: Vec::new(),
+            capabilities: gossip_test::Suites::capabilities(),
             rungs: vec![Rung::Direct, Rung::Punched, Rung::Relayed, Rung::Reverse],
             // The stack warns of every event that nobody listens to.
-            log_filter: "saorsa_quic_test=info,ant_quic::silent_drop=error",
+            log_filter: "saorsa_quic_test=info,gossip_test=info,ant_quic::silent_drop=error,\
+                         saorsa_gossip_transport=error,saorsa_gossip_membership=error",
         }
     }
 
@@ -51,6 +56,20 @@ impl Tester for QuicTester {
 
     async fn finish(&self, attempt: &Attempt) -> Finished {
         attempt.finish().await
+    }
+
+    async fn perform(
+        &self,
+        attempt: Option<&Attempt>,
+        call: Perform,
+    ) -> Result<Performed, Failure> {
+        match attempt {
+            None => self.gossip.perform(call).await,
+            Some(_) => Err(Failure::new(
+                Reason::Unsupported,
+                format!("no step `{}` on an attempt", call.step),
+            )),
+        }
     }
 
     async fn coordinate(&self, bind: SocketAddr, partners: Vec<SocketAddr>) -> Result<(), Failure> {

@@ -8,7 +8,14 @@ use anyhow::bail;
 use crate::shell;
 
 /// What a run builds by name, each with the P2P stack that it links.
-const BUILT_ALONE: &[&str] = &["saorsa-quic-test", "udp-test", "registry"];
+const BUILT_ALONE: &[&str] = &[
+    "saorsa-quic-test",
+    "saorsa-gossip-test",
+    "saorsa-core-test",
+    "communitas-test",
+    "udp-test",
+    "registry",
+];
 
 pub fn check() -> anyhow::Result<()> {
     let together = features(&["--workspace"])?;

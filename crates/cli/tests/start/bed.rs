@@ -160,6 +160,45 @@ impl Drop for Bed {
     }
 }
 
+/// Every suite of a project of this workspace, once, on a twin of the request's ten
+/// hosts; the proof of a run that ended with a verdict, whichever.
+pub fn full_suite(project: &str, twin: &str) -> Value {
+    let workspace = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..");
+    let state = tempfile::tempdir().unwrap();
+    let output = Command::new(BINARY)
+        .args(["start", project, "full-suite", "threshold", "all-evidence"])
+        .args(["--yes", "--soak", "0", "--twin", twin])
+        .current_dir(workspace.canonicalize().unwrap())
+        .env("VPS_TEST_STATE_DIR", state.path())
+        .env("NO_COLOR", "1")
+        .stdin(Stdio::null())
+        .output()
+        .unwrap();
+    let ran = ran(&output);
+    // Passed, failed, undecided: anything else is not the stack's.
+    assert!(
+        matches!(ran.code, 0 | 1 | 3),
+        "{}: {}\n{}",
+        ran.code,
+        ran.stdout,
+        ran.stderr
+    );
+    let proof = state.path().join(project).join("latest/proof.json");
+    let proof = std::fs::read_to_string(proof).unwrap();
+    serde_json::from_str(&proof).unwrap()
+}
+
+/// Trials of a rate in all, those that the infrastructure failed left out.
+pub fn trials(proof: &Value, measure: &str) -> usize {
+    let measured = proof["measured"].as_array().unwrap().iter();
+    measured
+        .filter(|measured| measured["measure"] == measure)
+        .filter_map(|measured| measured["outcomes"].as_array())
+        .flatten()
+        .filter(|outcome| *outcome != "infrastructure")
+        .count()
+}
+
 pub fn ran(output: &Output) -> Ran {
     Ran {
         code: output.status.code().unwrap_or(-1),

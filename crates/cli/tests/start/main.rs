@@ -11,6 +11,8 @@ mod explanations;
 #[cfg(test)]
 mod fix_loop;
 #[cfg(test)]
+mod gossip;
+#[cfg(test)]
 mod hosts;
 #[cfg(test)]
 mod look;
@@ -30,6 +32,8 @@ mod real_fleet;
 mod result;
 #[cfg(test)]
 mod resume;
+#[cfg(test)]
+mod saorsa_core;
 #[cfg(test)]
 mod side_by_side;
 #[cfg(test)]

@@ -60,6 +60,19 @@ const BENCHES: &[Bench] = &[
         ],
     },
     Bench {
+        name: "peers",
+        command: &["bench", "peers"],
+        figures: &[
+            at_most("300 peers, start to 1,000 pairs", "s", 300.0),
+            at_most("memory a peer, of 30", "MiB", 16.0),
+            at_most("memory a peer, of 100", "MiB", 16.0),
+            at_most("memory a peer, of 300", "MiB", 16.0),
+            at_most("time a pair, of 30 peers", "ms", 250.0),
+            at_most("time a pair, of 100 peers", "ms", 250.0),
+            at_most("time a pair, of 300 peers", "ms", 250.0),
+        ],
+    },
+    Bench {
         name: "capture",
         command: &["bench", "capture"],
         figures: &[at_most("capture on failures, added to a matrix", "%", 10.0)],
@@ -246,7 +259,7 @@ mod tests {
         assert!(
             error
                 .to_string()
-                .contains("lab, deploy, matrix, capture, registry")
+                .contains("lab, deploy, matrix, peers, capture, registry")
         );
         assert_eq!(choose(&["lab".into()]).unwrap().len(), 1);
         assert_eq!(choose(&[]).unwrap().len(), BENCHES.len());

@@ -149,9 +149,63 @@ pub fn tester_name(settings: &Settings, which: Which) -> String {
     }
 }
 
-/// Where a tester listens for the engine, on its host.
-pub fn socket(settings: &Settings, which: Which) -> String {
-    let unit = settings.unit(&tester_name(settings, which));
+/// A tester among those of its kind on a node.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Instance {
+    pub which: Which,
+    /// From 1.
+    pub number: u16,
+    /// How many there are.
+    pub of: u16,
+}
+
+impl Instance {
+    /// One of the reference, and as many of the stack as a node has peers.
+    pub fn all(peers: u16) -> impl Iterator<Item = Self> {
+        let reference = Self {
+            which: Which::Reference,
+            number: 1,
+            of: 1,
+        };
+        std::iter::once(reference).chain(Self::of_stack(peers))
+    }
+
+    pub fn of_stack(peers: u16) -> impl Iterator<Item = Self> {
+        (1..=peers).map(move |number| Self {
+            which: Which::Stack,
+            number,
+            of: peers,
+        })
+    }
+
+    /// `saorsa-test-quic-test.service`, or one of a template's:
+    /// `saorsa-test-quic-test@2.service`.
+    pub fn unit(self, settings: &Settings) -> String {
+        let name = tester_name(settings, self.which);
+        if self.of == 1 {
+            settings.unit(&name)
+        } else {
+            settings.unit(&format!("{name}@{}", self.number))
+        }
+    }
+
+    /// Where it listens for the engine, on its host.
+    pub fn socket(self, settings: &Settings) -> String {
+        socket_of(&self.unit(settings))
+    }
+
+    /// Its own share of the project's ports: two peers behind one box on one port
+    /// could not both keep it outside.
+    pub fn ports(self, of_project: Ports) -> PortRange {
+        let all = match self.which {
+            Which::Stack => of_project.stack,
+            Which::Reference => of_project.reference,
+        };
+        part(all, (usize::from(self.number - 1), usize::from(self.of)))
+    }
+}
+
+fn socket_of(unit: &str) -> String {
     format!("/run/vps-test/{}.sock", unit.trim_end_matches(".service"))
 }
 
@@ -164,13 +218,13 @@ pub fn bind_address(node: &Node) -> IpAddr {
     }
 }
 
-/// Everything that a node is to run.
+/// Everything that a node is to run, with so many peers: none where it is not tested.
 pub fn services(
     settings: &Settings,
     parts: &Parts,
     binaries: &Binaries,
     node: &Node,
-    tested: bool,
+    peers: u16,
 ) -> Vec<Service> {
     let mut services = Vec::new();
     if let Some((_, address)) = parts
@@ -194,21 +248,10 @@ pub fn services(
         &parts.reference_coordinators,
         node,
     ));
-    if tested {
-        services.push(tester(
-            settings,
-            parts,
-            Which::Reference,
-            &binaries.reference,
-            node,
-        ));
-        services.push(tester(
-            settings,
-            parts,
-            Which::Stack,
-            &binaries.tester,
-            node,
-        ));
+    if peers > 0 {
+        let tester = |which, artifact, of| tester(settings, parts, which, artifact, node, of);
+        services.push(tester(Which::Reference, &binaries.reference, 1));
+        services.push(tester(Which::Stack, &binaries.tester, peers));
     }
     services
 }
@@ -262,23 +305,32 @@ fn tester(
     which: Which,
     artifact: &Artifact,
     node: &Node,
+    peers: u16,
 ) -> Service {
     let name = tester_name(settings, which);
+    // Several are instances of one template, whose socket has the number in its name.
+    let (unit_name, socket) = match peers {
+        1 => (name.clone(), socket_of(&settings.unit(&name))),
+        _ => {
+            let instance = format!("{name}@{}", fleet::INSTANCE);
+            (format!("{name}@"), socket_of(&settings.unit(&instance)))
+        }
+    };
     let mut words = format!(
-        "agent --node {} --project {} --socket {}",
+        "agent --node {} --project {} --socket {socket}",
         node.name,
         match which {
             Which::Stack => &settings.project,
             Which::Reference => build::REFERENCE.1,
         },
-        socket(settings, which)
     );
     if let Some(url) = parts.registry_url() {
         words.push_str(&format!(
             " --registry {url} --registry-ca {REGISTRY_CA} --token-file {REGISTRY_TOKEN}"
         ));
     }
-    let mut unit = unit(settings, &name, "tester of vps-test", &words);
+    let mut unit = unit(settings, &unit_name, "tester of vps-test", &words);
+    unit.instances = (peers > 1).then_some(peers);
     if !node.is_public() {
         unit.requires = vec![NatBox::UNIT.into()];
         unit.netns = Some(NatBox::NETNS.into());
@@ -297,5 +349,40 @@ fn unit(settings: &Settings, name: &str, description: &str, words: &str) -> Unit
         exec: words.split(' ').map(str::to_owned).collect(),
         requires: Vec::new(),
         netns: None,
+        instances: None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn peers_of_a_node_share_no_port() {
+        for of in [1, 2, 3, 30, model::inventory::MOST_PEERS] {
+            for project in [(0, 1), (2, 3)] {
+                let own = Ports {
+                    probe: part(PROBE_PORTS, project),
+                    reference: part(REFERENCE_PORTS, project),
+                    stack: part(STACK_PORTS, project),
+                };
+                let ranges: Vec<PortRange> = Instance::of_stack(of)
+                    .map(|instance| instance.ports(own))
+                    .collect();
+                assert_eq!(ranges.len(), usize::from(of));
+                assert!(ranges.iter().all(|r| r.last - r.first >= 32), "{of}");
+                let apart = |two: &[PortRange]| two[0].last < two[1].first;
+                assert!(ranges.windows(2).all(apart), "{of}");
+                assert!(ranges[0].first >= own.stack.first);
+                assert!(ranges[ranges.len() - 1].last <= own.stack.last);
+            }
+        }
+    }
+
+    #[test]
+    fn a_node_has_the_reference_once_and_the_stack_as_often_as_peers() {
+        let all: Vec<Instance> = Instance::all(3).collect();
+        let of = |which| all.iter().filter(|i| i.which == which).count();
+        assert_eq!((of(Which::Reference), of(Which::Stack)), (1, 3));
     }
 }

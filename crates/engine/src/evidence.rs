@@ -94,8 +94,9 @@ fn keep(
     })
 }
 
-/// `INTO/NODE.UNIT.log`, of every unit that was deployed. A host that cannot say
-/// any more leaves its reason in the file.
+/// `INTO/NODE.UNIT.log`, of every unit that was deployed; peers of one node are in
+/// one file, told apart by their process ids. A host that cannot say any more leaves
+/// its reason in the file.
 pub async fn logs(
     recorder: &Recorder,
     dir: &RunDir,
@@ -105,7 +106,7 @@ pub async fn logs(
     let wanted: BTreeSet<_> = recorder.with(|run| {
         run.deployed
             .iter()
-            .map(|d| (d.node.clone(), d.unit.clone()))
+            .map(|d| (d.node.clone(), all_instances(&d.unit)))
             .collect()
     });
     let fetches = wanted.iter().filter_map(|(node, unit)| {
@@ -116,10 +117,8 @@ pub async fn logs(
                 .journal_since(unit, LOG_LINES, since)
                 .await
                 .unwrap_or_else(|e| format!("not collected: {e}\n"));
-            (
-                format!("{into}/{node}.{}.log", unit.trim_end_matches(".service")),
-                text,
-            )
+            let name = unit.trim_end_matches(".service").trim_end_matches("@*");
+            (format!("{into}/{node}.{name}.log"), text)
         })
     });
     let fetched = join_all(fetches).await;
@@ -127,6 +126,14 @@ pub async fn logs(
         .into_iter()
         .map(|(path, text)| keep(dir, EvidenceKind::Log, path, &text))
         .collect()
+}
+
+/// `x@*.service` of `x@2.service`: what one look at a host's journal can ask for.
+fn all_instances(unit: &str) -> String {
+    match unit.split_once('@') {
+        Some((name, _)) => format!("{name}@*.service"),
+        None => unit.to_owned(),
+    }
 }
 
 /// When the run began, by a node's own clock.

@@ -7,10 +7,11 @@ use std::time::{Duration, Instant};
 use fleet::{Forwarded, Host, SCRIPT_OF, quote};
 use futures::future::join_all;
 use model::health::Health;
-use model::inventory::NodeName;
+use model::inventory::{NodeName, PeerId};
+use model::run::Run;
 
 use crate::agent::Agent;
-use crate::deployment::{self, Which};
+use crate::deployment::Instance;
 use crate::live::Live;
 use crate::recorder::Recorder;
 use crate::settings::Settings;
@@ -21,7 +22,7 @@ const COMMAND: Duration = Duration::from_secs(20);
 pub struct Prober {
     last: Option<Instant>,
     /// Of the stack's testers, each forwarded over the session of this host.
-    sockets: HashMap<NodeName, (Arc<Host>, Forwarded)>,
+    sockets: HashMap<PeerId, (Arc<Host>, Forwarded)>,
 }
 
 impl Prober {
@@ -53,61 +54,78 @@ impl Prober {
                 .filter(|(node, _)| node == host.name())
                 .map(|(_, unit)| unit.as_str())
                 .collect();
-            let known = self.sockets.get(host.name());
-            let known = known.filter(|(then, _)| Arc::ptr_eq(then, host));
-            let socket = known.map(|(_, socket)| socket.clone());
-            async move { (host, look_at(settings, host, &units, socket).await) }
+            let known = |number| {
+                let peer = PeerId::new(host.name().clone(), number);
+                let known = self.sockets.get(&peer);
+                let known = known.filter(|(then, _)| Arc::ptr_eq(then, host));
+                known.map(|(_, socket)| socket.clone())
+            };
+            let peers = recorder.with(|run| peers_of(run, host.name()));
+            let testers: Vec<_> = Instance::of_stack(peers)
+                .map(|instance| (instance, known(instance.number)))
+                .collect();
+            async move { (host, look_at(settings, host, &units, testers).await) }
         });
+        let looks = join_all(asked).await;
         let mut all = Vec::new();
-        for (host, (services, socket)) in join_all(asked).await {
+        self.sockets.clear();
+        for (host, (services, sockets)) in looks {
             all.extend(services);
-            match socket {
-                Some(socket) => {
-                    let kept = (Arc::clone(host), socket);
-                    self.sockets.insert(host.name().clone(), kept);
-                }
-                None => drop(self.sockets.remove(host.name())),
+            for (number, socket) in sockets {
+                let peer = PeerId::new(host.name().clone(), number);
+                self.sockets.insert(peer, (Arc::clone(host), socket));
             }
         }
         all
     }
 }
 
+fn peers_of(run: &Run, node: &NodeName) -> u16 {
+    let planned = run.plan.iter().flat_map(|plan| &plan.nodes);
+    let tested = planned.filter(|planned| planned.tested && planned.name == *node);
+    tested.map(|planned| planned.peers).next().unwrap_or(0)
+}
+
+/// The services, and the sockets of those peers that could be asked.
 async fn look_at(
     settings: &Settings,
     host: &Arc<Host>,
     units: &[&str],
-    socket: Option<Forwarded>,
-) -> (Vec<Health>, Option<Forwarded>) {
+    testers: Vec<(Instance, Option<Forwarded>)>,
+) -> (Vec<Health>, Vec<(u16, Forwarded)>) {
     if units.is_empty() {
-        return (Vec::new(), None);
+        return (Vec::new(), Vec::new());
     }
     let Ok(said) = host
         .script_ok(&script(units, settings.install_path()), None, COMMAND)
         .await
     else {
-        return (Vec::new(), None);
+        return (Vec::new(), Vec::new());
     };
     let mut services = read(host.name(), &said);
-    let tester = settings.unit(&deployment::tester_name(settings, Which::Stack));
-    let Some(own) = services.iter_mut().find(|service| service.unit == tester) else {
-        return (services, None);
-    };
-    let socket = match socket {
-        Some(socket) => Some(socket),
-        None => {
-            let remote = deployment::socket(settings, Which::Stack);
-            host.forward_socket(&remote, "health").await.ok()
-        }
-    };
-    if let Some(socket) = &socket {
+    let mut sockets = Vec::new();
+    for (instance, socket) in testers {
+        let unit = instance.unit(settings);
+        let Some(own) = services.iter_mut().find(|service| service.unit == unit) else {
+            continue;
+        };
+        let socket = match socket {
+            Some(socket) => Some(socket),
+            None => {
+                let label = format!("health-{}", instance.number);
+                let remote = instance.socket(settings);
+                host.forward_socket(&remote, &label).await.ok()
+            }
+        };
+        let Some(socket) = socket else { continue };
         let answers = Agent::connect(host.name(), &socket.path).await.is_ok();
         // A session that broke just now says nothing of the tester.
         if answers || host.is_reachable().await {
             own.answers = Some(answers);
         }
+        sockets.push((instance.number, socket));
     }
-    (services, socket)
+    (services, sockets)
 }
 
 /// A line for the boot, and one for each unit. A running binary's file says its

@@ -46,7 +46,7 @@ impl Fake {
     fn test(&self, recorder: &Recorder) -> Result<(), RecordError> {
         let (cycle, pass, plan) =
             recorder.with(|run| (run.cycle, run.pass, run.plan.clone().unwrap()));
-        let all = cells(&plan.nodes, &plan.suites[0]);
+        let all = cells(&plan, &plan.suites[0]);
         let is_mended = recorder.with(|run| run.fixes().next().is_some());
         while let Some(cell) = recorder.with(|run| due(run, &plan, &all, (cycle, pass))) {
             let is_good = is_mended || cell.category == Category::Direct;

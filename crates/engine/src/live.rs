@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
 use fleet::{Artifact, Host};
-use model::inventory::NodeName;
+use model::inventory::{NodeName, PeerId};
 
 use crate::lease::Leases;
 use crate::publish::Publisher;
@@ -59,9 +59,18 @@ pub struct Binaries {
 /// What DEPLOY leaves running.
 #[derive(Default)]
 pub struct Testers {
-    pub stack: HashMap<NodeName, Tester>,
-    pub reference: HashMap<NodeName, Tester>,
+    /// Every peer.
+    pub stack: HashMap<PeerId, Tester>,
+    /// One a node: all its peers have the same NAT in front of them.
+    pub reference: HashMap<PeerId, Tester>,
     pub stack_coordinators: Vec<std::net::SocketAddr>,
     /// Each serves this port and the next one.
     pub reference_coordinators: Vec<std::net::SocketAddr>,
+}
+
+impl Testers {
+    /// A node's first peer, which speaks for its node where one is enough.
+    pub fn first_of(&self, node: &NodeName) -> Option<&Tester> {
+        self.stack.get(&PeerId::first(node.clone()))
+    }
 }

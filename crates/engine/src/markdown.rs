@@ -4,6 +4,7 @@ use std::fmt::Write;
 
 use jiff::SignedDuration;
 use model::attempt::Matrix;
+use model::cells::samples;
 use model::link::RoundTrip;
 use model::measure::Unit;
 use model::proof::{CriterionResult, MatrixCell, Proof};
@@ -182,6 +183,9 @@ fn evidence(out: &mut String, proof: &Proof, run_dir: &str) {
             wan.unasked_drops
         );
     }
+    for sample in samples(&proof.plan) {
+        line!(out, "- Sample: {sample}");
+    }
     let latency_attempts = proof
         .attempts
         .iter()
@@ -277,8 +281,8 @@ fn matrix(out: &mut String, proof: &Proof) {
         line!(
             out,
             "| {} | {} | {} | {} | {} | {} | {} | {} of {} | {} |",
-            cell.pair.from,
-            cell.pair.to,
+            cell.pair.caller_name(),
+            cell.pair.callee_name(),
             cell.category,
             cell.predicted,
             cell.observed,

@@ -166,6 +166,7 @@ impl Prober {
                 exec: words.split(' ').map(str::to_owned).collect(),
                 requires: Vec::new(),
                 netns: None,
+                instances: None,
             },
             pinned: false,
         }

@@ -3,14 +3,14 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
-use model::attempt::Cell;
 use model::baseline::Baseline;
-use model::cells::cells;
+use model::cells::{Population, population};
 use model::config::{Choice, Config, CriteriaMode, ProofMode};
 use model::event::{Plan, PlanNode, StackSource};
 use model::expr::{Expr, ExprError};
 use model::inventory::{Fleet, Node};
 use model::nat::theory::Category;
+use model::sample::Sample;
 use model::stats::Criterion;
 use model::suite::{Suite, SuiteName};
 
@@ -49,6 +49,15 @@ pub enum PlanError {
         "`{measure}` cannot be judged: no ordered pair of tested nodes has this category in {suite}"
     )]
     NoCells { measure: String, suite: SuiteName },
+    #[error(
+        "`tests.connectivity.sample` is {pairs}, and {suite} has {behaviours} pairs of NAT behaviours to cover: \
+         give at least {behaviours}"
+    )]
+    SmallSample {
+        pairs: usize,
+        behaviours: usize,
+        suite: SuiteName,
+    },
 }
 
 /// # Errors
@@ -60,6 +69,7 @@ pub fn plan(config: &Config, module: &str, fleet: &Fleet, wish: &Wish) -> Result
         .iter()
         .map(|node| plan_node(config, fleet, node))
         .collect();
+    let sample = sample(config, fleet, wish, &nodes)?;
     let criteria = match wish.criteria {
         CriteriaMode::Threshold | CriteriaMode::AllPass => targets(config, wish, &nodes)?,
         CriteriaMode::Improvement | CriteriaMode::Custom => Vec::new(),
@@ -82,6 +92,7 @@ pub fn plan(config: &Config, module: &str, fleet: &Fleet, wish: &Wish) -> Result
         fleet: fleet.name.clone(),
         runs_on: wish.runs_on.clone(),
         nodes,
+        sample,
         suites: wish.suites.clone(),
         criteria,
         expressions,
@@ -116,7 +127,37 @@ fn plan_node(config: &Config, fleet: &Fleet, node: &Node) -> PlanNode {
             .map(|nat| nat.spec.inbound)
             .unwrap_or_default(),
         expected_success: node.nat.as_ref().and_then(|nat| nat.expected_success),
+        peers: node.peers.unwrap_or(config.deploy.peers_per_node),
     }
+}
+
+/// Drawn with the inventory's seed, so that two runs of one plan try the same pairs.
+fn sample(
+    config: &Config,
+    fleet: &Fleet,
+    wish: &Wish,
+    nodes: &[PlanNode],
+) -> Result<Option<Sample>, PlanError> {
+    let Some(wanted) = config.tests.connectivity.sample else {
+        return Ok(None);
+    };
+    let pairs = usize::try_from(wanted).unwrap_or(usize::MAX);
+    let mut is_needed = false;
+    for suite in &wish.suites {
+        let all = population(nodes, suite);
+        if pairs < all.pairs.min(all.behaviours) {
+            return Err(PlanError::SmallSample {
+                pairs,
+                behaviours: all.behaviours,
+                suite: suite.name.clone(),
+            });
+        }
+        is_needed |= pairs < all.pairs;
+    }
+    Ok(is_needed.then_some(Sample {
+        pairs,
+        seed: fleet.wan.seed,
+    }))
 }
 
 fn targets(config: &Config, wish: &Wish, nodes: &[PlanNode]) -> Result<Vec<Criterion>, PlanError> {
@@ -151,12 +192,11 @@ fn expressions(wish: &Wish, nodes: &[PlanNode]) -> Result<Vec<String>, PlanError
     let expr = Expr::read(&text, &wish.suites)?;
     for comparison in expr.comparisons() {
         let suite = wish.suites.iter().find(|s| s.name == comparison.suite);
-        let cells = suite.map_or_else(Vec::new, |suite| cells(nodes, suite));
-        let is_category = Category::ALL
-            .iter()
-            .any(|category| category.to_string() == comparison.measure);
-        let has = |cell: &Cell| cell.category.to_string() == comparison.measure;
-        if is_category && !cells.iter().any(has) {
+        let there = suite.map(|suite| population(nodes, suite).categories);
+        let category = Category::ALL
+            .into_iter()
+            .find(|category| category.to_string() == comparison.measure);
+        if category.is_some_and(|category| !there.unwrap_or_default().contains(&category)) {
             return Err(PlanError::NoCells {
                 measure: comparison.measure.clone(),
                 suite: comparison.suite.clone(),
@@ -168,8 +208,8 @@ fn expressions(wish: &Wish, nodes: &[PlanNode]) -> Result<Vec<String>, PlanError
 
 /// The config's targets, of the categories that this suite has cells of.
 fn of_categories(config: &Config, suite: &Suite, nodes: &[PlanNode]) -> Vec<Criterion> {
-    let cells = cells(nodes, suite);
-    let there: BTreeSet<String> = cells.iter().map(|cell| cell.category.to_string()).collect();
+    let Population { categories, .. } = population(nodes, suite);
+    let there: BTreeSet<String> = categories.iter().map(Category::to_string).collect();
     let tests = &config.tests.connectivity;
     let targets = tests
         .success_criteria

@@ -17,6 +17,8 @@ const START: Duration = Duration::from_secs(10);
 
 pub struct Tester {
     pub host: Arc<Host>,
+    /// That runs it there.
+    pub unit: String,
     socket: Forwarded,
     address: IpAddr,
     public: bool,
@@ -33,6 +35,7 @@ impl Tester {
     /// It does not answer.
     pub async fn connect(
         host: Arc<Host>,
+        unit: String,
         socket: Forwarded,
         address: IpAddr,
         ports: PortRange,
@@ -42,6 +45,7 @@ impl Tester {
         let ports = FreshPorts::new(ports);
         Ok(Self {
             host,
+            unit,
             socket,
             address,
             public,

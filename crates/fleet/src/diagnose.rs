@@ -117,11 +117,20 @@ if [ -e /etc/systemd/system/vps-test-natbox.service ]; then
   [ "$(cat /proc/sys/net/ipv4/conf/natbox0/forwarding 2>/dev/null)" = 1 ] && echo forwards
 fi
 echo == killed; journalctl -k -q --no-pager -o short-iso -n 3 -g 'out of memory|oom-kill' --since -7days 2>/dev/null
-units=$(for file in $(grep -ls '^MARK' /etc/systemd/system/*.service); do basename $file; done | grep -v '^vps-test-natbox')
+# Of a template its instances.
+units=$(for file in $(grep -ls '^MARK' /etc/systemd/system/*.service); do
+  name=$(basename $file)
+  case $name in
+  *@.service) ls /etc/systemd/system/multi-user.target.wants | grep "^${name%.service}";;
+  *) echo $name;;
+  esac
+done | grep -v '^vps-test-natbox')
 for unit in $units; do
+  file=$unit; number=
+  case $unit in *@*) number=${unit##*@}; number=${number%.service}; file=${unit%@*}@.service;; esac
   echo "== unit $unit"
   systemctl show -p ActiveState -p SubState -p Result -p ExecMainStatus -p NRestarts -p MainPID -p StateChangeTimestampMonotonic $unit
-  echo "Command=$(sed -n 's/^ExecStart=//p' /etc/systemd/system/$unit)"
+  echo "Command=$(sed -n 's/^ExecStart=//p' /etc/systemd/system/$file | sed "s/%i/$number/g")"
   echo == log; journalctl -u $unit -q --no-pager -o cat -n 20
 done
 echo == end; date +%s%3N"#;

@@ -16,6 +16,9 @@ use crate::unit::{MARK, Unit};
 
 const UNITS: &str = "/etc/systemd/system";
 
+/// Links of the units that start when the host boots.
+const WANTED: &str = "/etc/systemd/system/multi-user.target.wants";
+
 /// What a host has before an upload.
 struct Present {
     has_zstd: bool,
@@ -200,14 +203,20 @@ chmod 755 \"$partial\"; sync \"$partial\"; mv \"$partial\" {path}; ln -sfn {path
             .await
             .map_err(|e| e.or_full(UNITS, script.len() as u64))?;
         let mut installed = Vec::new();
-        for (service, sent_bytes) in services.iter().zip(sent) {
-            let digest = self.running_digest(&answer, service, install_path).await?;
-            installed.push(Installed {
-                unit: service.unit.name.clone(),
-                binary: service.artifact.name.clone(),
-                digest,
-                sent_bytes,
-            });
+        for (service, sent) in services.iter().zip(sent) {
+            // An upload counts once, however many instances run it.
+            let sent_bytes = std::iter::once(sent).chain(std::iter::repeat(0));
+            for (unit, sent_bytes) in service.unit.running().into_iter().zip(sent_bytes) {
+                let digest = self
+                    .running_digest(&answer, service, &unit, install_path)
+                    .await?;
+                installed.push(Installed {
+                    unit,
+                    binary: service.artifact.name.clone(),
+                    digest,
+                    sent_bytes,
+                });
+            }
         }
         Ok(installed)
     }
@@ -216,11 +225,11 @@ chmod 755 \"$partial\"; sync \"$partial\"; mv \"$partial\" {path}; ln -sfn {path
         &self,
         answer: &str,
         service: &Service,
+        unit: &str,
         install_path: &str,
     ) -> Result<String, FleetError> {
-        let unit = &service.unit.name;
         let found = answer.lines().find_map(|l| {
-            l.strip_prefix(unit.as_str())?
+            l.strip_prefix(unit)?
                 .trim()
                 .split(' ')
                 .next()
@@ -233,7 +242,7 @@ chmod 755 \"$partial\"; sync \"$partial\"; mv \"$partial\" {path}; ln -sfn {path
         if digest != service.artifact.sha256 && !service.pinned {
             return Err(FleetError::StaleService {
                 node: self.name().clone(),
-                unit: unit.clone(),
+                unit: unit.to_owned(),
                 expected: service.artifact.sha256.clone(),
                 found: digest,
             });
@@ -276,7 +285,14 @@ done\n",
         let script = format!(
             "set -u; path={path}
 for unit in $(grep -ls '^{MARK}' {UNITS}/*.service); do
-  systemctl disable -q --now $(basename $unit) 2>/dev/null; rm -f $unit
+  name=$(basename $unit)
+  case $name in
+  *@.service)
+    all=\"${{name%.service}}*.service\"
+    systemctl stop \"$all\" 2>/dev/null; rm -f {WANTED}/${{name%.service}}*.service;;
+  *) systemctl disable -q --now $name 2>/dev/null;;
+  esac
+  rm -f $unit
 done
 [ -e /var/lib/vps-test/natbox/down ] && sh /var/lib/vps-test/natbox/down
 systemctl stop '{CAPTURES}' 2>/dev/null
@@ -312,10 +328,11 @@ const DIGEST: &str = "digest() {
 fn activation(services: &[Service], is_verified: &[bool], install_path: &str) -> String {
     let mut script =
         format!("set -u; export LC_ALL=C; {ONE_AT_A_TIME}; reload=no; enable=; restart=\n");
+    script.push_str(&remove_others(services, install_path));
     for service in services {
         script.push_str(&write_unit(service, install_path));
     }
-    let names: Vec<String> = services.iter().map(|s| quote(&s.unit.name)).collect();
+    let names: Vec<String> = services.iter().flat_map(running).collect();
     script.push_str(&format!(
         "[ -n \"$enable\" ] && systemctl enable -q --no-reload $enable 2>/dev/null
 [ $reload = yes ] && systemctl daemon-reload
@@ -323,12 +340,19 @@ fn activation(services: &[Service], is_verified: &[bool], install_path: &str) ->
 [ -n \"$restart\" ] && sleep 0.15
 {DIGEST}
 {SCRIPT_OF}
+hashed=
 report() {{
   if [ \"$state\" != active ] || [ \"$pid\" = 0 ]; then echo $unit dead; return; fi
   case $unit in
 {known}  esac
-  script=$(script_of $pid {dir}/$unit)
-  echo $unit $(digest < \"${{script:-/proc/$pid/exe}}\")
+  case $unit in *@*) link=${{unit%%@*}}@.service;; *) link=$unit;; esac
+  script=$(script_of $pid {dir}/$link)
+  if [ -n \"$script\" ]; then echo $unit $(digest < \"$script\"); return; fi
+  # Instances run one file, which the kernel lets nobody write to meanwhile.
+  if [ -z \"$hashed\" ] || ! [ /proc/$pid/exe -ef $hashed ]; then
+    hashed=/proc/$pid/exe; sum=$(digest < $hashed)
+  fi
+  echo $unit $sum
 }}
 {{ systemctl show -p Id -p ActiveState -p MainPID {all}; echo; }} | while IFS== read -r key value; do
   case $key in
@@ -342,6 +366,49 @@ done",
     script
 }
 
+fn running(service: &Service) -> Vec<String> {
+    let names = service.unit.running();
+    names.iter().map(|name| quote(name)).collect()
+}
+
+/// A node that had more peers, or one where it has several now, has units left
+/// that nobody wants.
+fn remove_others(services: &[Service], install_path: &str) -> String {
+    let unpinned = || services.iter().filter(|s| !s.pinned);
+    let forms: String = unpinned()
+        .map(|s| {
+            let name = s
+                .unit
+                .name
+                .trim_end_matches(".service")
+                .trim_end_matches('@');
+            format!(" {}.service {}@\\*.service", quote(name), quote(name))
+        })
+        .collect();
+    let wanted: Vec<String> = unpinned().flat_map(running).collect();
+    let (dir, files) = (
+        quote(install_path.trim_end_matches('/')),
+        unpinned().map(|s| format!(" {}", quote(&s.unit.other_form()))),
+    );
+    if wanted.is_empty() {
+        return String::new();
+    }
+    format!(
+        "others=
+for unit in $(systemctl list-units --all --plain --no-legend{forms} | cut -d ' ' -f 1); do
+  case $unit in {wanted}) ;; *) others=\"$others $unit\";; esac
+done
+if [ -n \"$others\" ]; then
+  systemctl disable -q --now $others 2>/dev/null; systemctl reset-failed $others 2>/dev/null
+fi
+for file in{files}; do
+  if [ -e {UNITS}/$file ]; then rm -f {UNITS}/$file {dir}/$file; reload=yes; fi
+done\n",
+        wanted = wanted.join("|"),
+        files = files.collect::<String>(),
+    )
+}
+
 /// A unit runs a link that is its own. A new binary is a link that is switched:
 /// the unit's text stays as it is, and systemd has nothing to read again.
 fn write_unit(service: &Service, install_path: &str) -> String {
@@ -352,24 +419,33 @@ fn write_unit(service: &Service, install_path: &str) -> String {
     );
     let mut unit = service.unit.clone();
     unit.exec.insert(0, link.clone());
-    let (name, file) = (quote(&unit.name), quote(&format!("{UNITS}/{}", unit.name)));
+    let file = quote(&format!("{UNITS}/{}", unit.name));
     let (link, path) = (quote(&link), quote(&service.artifact.path_in(install_path)));
     let write = format!(
         "printf %s {text} | cat > {file}.new || {{ rm -f {file}.new; exit 1; }}
 changed=no
 if cmp -s {file}.new {file}; then rm {file}.new
 else
-  if [ -e {file} ]; then reload=yes; else enable=\"$enable {name}\"; fi
+  [ -e {file} ] && reload=yes
   mv {file}.new {file}; changed=yes
 fi
 [ \"$(readlink {link})\" = {path} ] || {{ ln -sfn {path} {link}; changed=yes; }}
-if [ $changed = yes ] || ! systemctl is-active -q {name}; then restart=\"$restart {name}\"; fi\n",
+for unit in {names}; do [ -e {WANTED}/$unit ] || enable=\"$enable $unit\"; done
+set -- {names}
+if [ $changed = yes ]; then restart=\"$restart $*\"
+else
+  for state in $(systemctl is-active \"$@\"); do
+    [ $state = active ] || restart=\"$restart $1\"
+    shift
+  done
+fi\n",
         text = quote(&unit.render()),
+        names = running(service).join(" "),
     );
     if !service.pinned {
         return write;
     }
-    let words = quote(&service.unit.command_line());
+    let (name, words) = (quote(&unit.name), quote(&service.unit.command_line()));
     format!("if ! systemctl is-active -q {name} || ! grep -qF -e {words} {file}; then\n{write}fi\n")
 }
 
@@ -382,7 +458,7 @@ fn known(services: &[Service], is_verified: &[bool], install_path: &str) -> Stri
         .filter(|(_, is_verified)| **is_verified);
     let arms = verified.map(|(service, _)| {
         let path = quote(&service.artifact.path_in(install_path));
-        let (name, digest) = (quote(&service.unit.name), &service.artifact.sha256);
+        let (name, digest) = (service.unit.pattern(), &service.artifact.sha256);
         format!(
             "  {name}) if [ /proc/$pid/exe -ef {path} ]; then echo $unit {digest}; return; fi;;\n"
         )

@@ -29,4 +29,4 @@ pub use natbox::{INNER_ADDRESS, NatBox};
 pub use needs::{Interpreter, Needs, NoProgram, Unfit, check_program};
 pub use quote::quote;
 pub use running::SCRIPT_OF;
-pub use unit::Unit;
+pub use unit::{INSTANCE, Unit};

@@ -2,6 +2,8 @@
 
 use std::fmt::Write;
 
+use crate::quote::quote;
+
 /// The first line of every unit that we install, by which `clean` knows them.
 pub const MARK: &str = "# Installed by vps-test";
 
@@ -17,7 +19,12 @@ pub struct Unit {
     pub requires: Vec<String>,
     /// A network namespace to run in.
     pub netns: Option<String>,
+    /// Of a template, whose name ends in `@.service`: how many run, numbered from 1.
+    pub instances: Option<u16>,
 }
+
+/// Stands for an instance's number in the words of a template.
+pub const INSTANCE: &str = "{instance}";
 
 impl Unit {
     pub fn render(&self) -> String {
@@ -43,6 +50,36 @@ impl Unit {
         text
     }
 
+    /// The units that run: itself, or all instances of a template.
+    pub fn running(&self) -> Vec<String> {
+        match self.instances {
+            None => vec![self.name.clone()],
+            Some(count) => (1..=count).map(|i| self.instance(&i.to_string())).collect(),
+        }
+    }
+
+    /// `x@2.service` of `x@.service`.
+    fn instance(&self, which: &str) -> String {
+        self.name.replace("@.service", &format!("@{which}.service"))
+    }
+
+    /// A shell pattern for the names of all that run.
+    pub fn pattern(&self) -> String {
+        match self.instances {
+            None => quote(&self.name),
+            Some(_) => format!("{}*.service", quote(self.name.trim_end_matches(".service"))),
+        }
+    }
+
+    /// The same service in its other form: a template's name for one of its own,
+    /// and the other way round.
+    pub fn other_form(&self) -> String {
+        match self.instances {
+            None => format!("{}@.service", self.name.trim_end_matches(".service")),
+            Some(_) => self.name.replace("@.service", ".service"),
+        }
+    }
+
     /// `exec`, as it stands in the unit.
     pub fn command_line(&self) -> String {
         let words: Vec<String> = self
@@ -50,7 +87,11 @@ impl Unit {
             .iter()
             .map(|word| word_for_systemd(word))
             .collect();
-        words.join(" ")
+        let line = words.join(" ");
+        match self.instances {
+            None => line,
+            Some(_) => line.replace(INSTANCE, "%i"),
+        }
     }
 }
 
@@ -85,6 +126,21 @@ mod tests {
     }
 
     #[test]
+    fn a_template_runs_as_its_instances() {
+        let unit = Unit {
+            name: "x@.service".into(),
+            description: "X".into(),
+            exec: vec!["/opt/x".into(), format!("/run/100%@{INSTANCE}.sock")],
+            requires: Vec::new(),
+            netns: None,
+            instances: Some(2),
+        };
+        assert_eq!(unit.running(), ["x@1.service", "x@2.service"]);
+        assert_eq!(unit.command_line(), "/opt/x /run/100%%@%i.sock");
+        assert_eq!(unit.other_form(), "x.service");
+    }
+
+    #[test]
     fn a_boxed_service_joins_its_namespace() {
         let unit = Unit {
             name: "x.service".into(),
@@ -92,6 +148,7 @@ mod tests {
             exec: vec!["/opt/x".into(), "run".into()],
             requires: vec!["vps-test-natbox.service".into()],
             netns: Some("/run/netns/natbox".into()),
+            instances: None,
         };
         let text = unit.render();
         assert!(text.starts_with(MARK));

@@ -2,6 +2,7 @@
 //! jitter, loss and rate of the ordered pair, and counts what it delivers.
 
 mod counters;
+mod flows;
 mod forwarder;
 mod lateness;
 mod packet;

@@ -6,23 +6,77 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::explain::Explanation;
-use crate::inventory::NodeName;
+use crate::inventory::{NodeName, PeerId};
 use crate::nat::theory::{Category, Prediction};
 use crate::protocol::{AttemptId, ClaimedPath, Failure, Rung};
 use crate::suite::SuiteName;
 
-/// An ordered pair of nodes: the caller and the callee.
+/// An ordered pair of peers on two nodes: the caller and the callee.
 #[derive(
     Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema,
 )]
 pub struct Pair {
+    /// The caller's node.
     pub from: NodeName,
+    /// The callee's node.
     pub to: NodeName,
+    /// Which of the caller's peers, counted from 1; absent where its node has one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub from_peer: Option<u16>,
+    /// Which of the callee's peers, counted from 1; absent where its node has one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub to_peer: Option<u16>,
 }
 
+impl Pair {
+    /// Of nodes with one peer each.
+    pub fn of_nodes(from: NodeName, to: NodeName) -> Self {
+        Self {
+            from,
+            to,
+            from_peer: None,
+            to_peer: None,
+        }
+    }
+
+    /// The same two nodes, whichever of their peers it was.
+    pub fn without_peers(&self) -> Self {
+        Self::of_nodes(self.from.clone(), self.to.clone())
+    }
+
+    pub fn nodes(&self) -> [&NodeName; 2] {
+        [&self.from, &self.to]
+    }
+
+    pub fn caller(&self) -> PeerId {
+        PeerId::new(self.from.clone(), self.from_peer.unwrap_or(1))
+    }
+
+    pub fn callee(&self) -> PeerId {
+        PeerId::new(self.to.clone(), self.to_peer.unwrap_or(1))
+    }
+
+    /// `saorsa-2`, or `saorsa-2/3` where the node has several.
+    pub fn caller_name(&self) -> String {
+        named(&self.from, self.from_peer)
+    }
+
+    pub fn callee_name(&self) -> String {
+        named(&self.to, self.to_peer)
+    }
+}
+
+fn named(node: &NodeName, peer: Option<u16>) -> String {
+    match peer {
+        None => node.to_string(),
+        Some(number) => PeerId::new(node.clone(), number).to_string(),
+    }
+}
+
+/// `saorsa-2 → saorsa-4/2`
 impl std::fmt::Display for Pair {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.pad(&format!("{} → {}", self.from, self.to))
+        f.pad(&format!("{} → {}", self.caller_name(), self.callee_name()))
     }
 }
 

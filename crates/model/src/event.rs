@@ -16,6 +16,7 @@ use crate::nat::{Behaviour, Certificate, Inbound, Udp};
 use crate::proof::WanReport;
 use crate::protocol::AttemptId;
 use crate::run::State;
+use crate::sample::Sample;
 use crate::stats::{Criterion, Verdict};
 use crate::suite::{Suite, SuiteName};
 
@@ -159,6 +160,9 @@ pub struct Plan {
     /// What TEST performs, in this order.
     #[serde(default)]
     pub suites: Vec<Suite>,
+    /// Absent where every pair of every suite is tried.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub sample: Option<Sample>,
     pub criteria: Vec<Criterion>,
     /// Criteria in the user's own words, or a suite's.
     #[serde(default)]
@@ -196,6 +200,18 @@ pub struct PlanNode {
     #[serde(default, skip_serializing_if = "Inbound::is_dropped")]
     pub inbound: Inbound,
     pub expected_success: Option<f64>,
+    /// Testers of the stack that run there, side by side.
+    #[serde(default = "one", skip_serializing_if = "is_one")]
+    pub peers: u16,
+}
+
+fn one() -> u16 {
+    1
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde's signature")]
+fn is_one(peers: &u16) -> bool {
+    *peers == 1
 }
 
 impl PlanNode {

@@ -25,7 +25,7 @@ pub struct Judgement {
     /// What decided, in a sentence.
     pub summary: String,
     pub criteria: Vec<CriterionResult>,
-    /// Cells that theory calls always and that failed every attempt.
+    /// Pairs of nodes that theory calls always and that failed every attempt.
     pub dead_cells: Vec<Pair>,
 }
 
@@ -251,6 +251,8 @@ fn uneven(trials: &[(Place, Trial)]) -> Vec<String> {
         .collect()
 }
 
+/// By their nodes: a sample tries most pairs of peers once, and once is no proof
+/// that nothing gets through.
 fn dead_cells(attempts: &[&Attempt]) -> Vec<Pair> {
     let mut alive = BTreeSet::new();
     let mut failed: BTreeMap<Pair, u32> = BTreeMap::new();
@@ -260,9 +262,13 @@ fn dead_cells(attempts: &[&Attempt]) -> Vec<Pair> {
     {
         match attempt.verdict() {
             Counted::Success => {
-                alive.insert(attempt.start.cell.pair.clone());
+                alive.insert(attempt.start.cell.pair.without_peers());
             }
-            Counted::Failure => *failed.entry(attempt.start.cell.pair.clone()).or_default() += 1,
+            Counted::Failure => {
+                *failed
+                    .entry(attempt.start.cell.pair.without_peers())
+                    .or_default() += 1;
+            }
             Counted::Infrastructure => {}
         }
     }

@@ -67,10 +67,7 @@ pub fn classes(fleet: &Fleet, nodes: &[NodeName]) -> Vec<(Pair, usize, RoundTrip
             match known {
                 Some((_, like_it, _)) => *like_it += 1,
                 None => {
-                    let pair = Pair {
-                        from: a.clone(),
-                        to: b.clone(),
-                    };
+                    let pair = Pair::of_nodes(a.clone(), b.clone());
                     classes.push((pair, 1, ways));
                 }
             }

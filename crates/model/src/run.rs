@@ -6,7 +6,7 @@
 
 mod rules;
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, HashSet};
 
 use jiff::{SignedDuration, Timestamp};
 use schemars::JsonSchema;
@@ -191,6 +191,8 @@ pub struct Run {
     pub collected: Option<Collected>,
     /// Of the last TEST of a run that was parked for it.
     pub review: Option<(Timestamp, Review)>,
+    /// Of every attempt that was ever started.
+    pub attempt_ids: HashSet<AttemptId>,
 }
 
 impl Run {
@@ -367,6 +369,7 @@ impl Run {
                 self.nats.insert(measured.node.clone(), measured.clone());
             }
             Event::AttemptStarted(start) => {
+                self.attempt_ids.insert(start.id.clone());
                 self.in_flight.insert(start.id.clone(), start.clone());
             }
             Event::AttemptFinished(attempt) => {

@@ -4,6 +4,7 @@
 //! escaped by the one function in [`html`]; pages work under a policy that
 //! forbids inline styles and scripts, because [`STYLE`] may be served as a file.
 
+mod by_nodes;
 mod dash;
 pub mod html;
 mod interval;

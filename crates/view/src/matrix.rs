@@ -13,6 +13,7 @@ use model::nat::theory::{Category, Prediction};
 use model::proof::MatrixCell;
 use model::protocol::ClaimedPath;
 
+use crate::by_nodes::by_nodes;
 use crate::html::Escaped;
 use crate::natural::natural_key;
 
@@ -66,7 +67,7 @@ fn grid(
     );
     names_along_both_sides(&mut out, &names);
     let position: HashMap<&str, usize> = names.iter().enumerate().map(|(i, n)| (*n, i)).collect();
-    for cell in cells {
+    for cell in &by_nodes(cells) {
         let row = position[cell.pair.from.as_str()];
         let column = position[cell.pair.to.as_str()];
         draw(&mut out, cell, row, column);
@@ -318,10 +319,7 @@ mod tests {
     fn cell(from: &str, to: &str, observed: ObservedPath) -> MatrixCell {
         MatrixCell {
             suite: model::suite::SuiteName::default(),
-            pair: Pair {
-                from: NodeName::new(from),
-                to: NodeName::new(to),
-            },
+            pair: Pair::of_nodes(NodeName::new(from), NodeName::new(to)),
             category: Category::NatTraversed,
             predicted: Prediction::Always,
             observed,

@@ -68,6 +68,7 @@ async fn deploy(ground: &Ground, artifact: &Artifact) -> miette::Result<f64> {
             exec: vec!["infinity".into()],
             requires: Vec::new(),
             netns: None,
+            instances: None,
         },
         pinned: false,
     };

@@ -94,11 +94,14 @@ pub fn start(more: &[&str]) -> miette::Result<(f64, Vec<Entry>)> {
     ))
 }
 
-fn read(journal: &Path) -> miette::Result<Vec<Entry>> {
+pub(super) fn read(journal: &Path) -> miette::Result<Vec<Entry>> {
     engine::read_journal(journal).into_diagnostic()
 }
 
-fn first(journal: &[Entry], is_it: impl Fn(&Event) -> bool) -> miette::Result<Timestamp> {
+pub(super) fn first(
+    journal: &[Entry],
+    is_it: impl Fn(&Event) -> bool,
+) -> miette::Result<Timestamp> {
     let entry = journal.iter().find(|entry| is_it(&entry.event));
     entry
         .map(|entry| entry.at)
@@ -126,6 +129,6 @@ fn full_matrix(journal: &[Entry]) -> miette::Result<Timestamp> {
     miette::bail!("{} of {pairs} pairs were tried", open.len())
 }
 
-fn seconds(from: Timestamp, to: Timestamp) -> f64 {
+pub(super) fn seconds(from: Timestamp, to: Timestamp) -> f64 {
     to.duration_since(from).as_secs_f64()
 }

@@ -9,6 +9,7 @@ mod ground;
 mod lab;
 mod matrix;
 mod nat;
+mod peers;
 mod registry;
 
 use std::process::ExitCode;
@@ -29,6 +30,8 @@ enum BenchCommand {
     Deploy,
     /// The matrix of ant-quic, and a whole run
     Matrix,
+    /// 30, 100 and 300 peers on ten hosts
+    Peers,
     /// The matrix with and without captures
     Capture,
     /// The registry on one core, with 2,000 peers and 50 dashboards
@@ -42,6 +45,7 @@ pub fn run(args: &BenchArgs) -> miette::Result<ExitCode> {
         BenchCommand::Lab => lab::run()?,
         BenchCommand::Deploy => deploy::run()?,
         BenchCommand::Matrix => matrix::run()?,
+        BenchCommand::Peers => peers::run()?,
         BenchCommand::Capture => capture::run()?,
         BenchCommand::Registry => registry::run()?,
         BenchCommand::Nat => nat::run()?,

@@ -179,10 +179,7 @@ mod tests {
                 apart: true,
             }],
             cells: vec![CellChange {
-                pair: Pair {
-                    from: NodeName::new("port"),
-                    to: NodeName::new("cone"),
-                },
+                pair: Pair::of_nodes(NodeName::new("port"), NodeName::new("cone")),
                 category: Category::NatTraversed,
                 before: "direct, 2 of 2".into(),
                 after: "timeout: nothing came".into(),

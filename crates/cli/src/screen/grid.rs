@@ -9,15 +9,15 @@ use model::nat::Behaviour;
 
 use super::paint::{Paint, Style};
 
-/// What a cell shows.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+/// What a cell shows, the worst last.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Glyph {
-    Direct,
-    Relayed,
-    Failed,
-    Infrastructure,
     /// No attempt yet.
     Open,
+    Direct,
+    Relayed,
+    Infrastructure,
+    Failed,
 }
 
 impl Glyph {
@@ -52,11 +52,14 @@ impl Glyph {
     }
 }
 
-/// The first attempt of every pair decides its glyph.
+/// The first attempt of every pair decides its glyph; the worst pair of peers that
+/// of their nodes.
 #[derive(Debug, Default)]
 pub struct Grid {
     nodes: Vec<(NodeName, String)>,
     cells: BTreeMap<Pair, Glyph>,
+    /// Several peers stand behind a sign.
+    has_peers: bool,
 }
 
 impl Grid {
@@ -71,10 +74,13 @@ impl Grid {
         Self {
             nodes,
             cells: BTreeMap::new(),
+            has_peers: false,
         }
     }
 
     pub fn add(&mut self, attempt: &Attempt) {
+        let pair = &attempt.start.cell.pair;
+        self.has_peers |= pair.from_peer.is_some() || pair.to_peer.is_some();
         self.cells
             .entry(attempt.start.cell.pair.clone())
             .or_insert_with(|| Glyph::of(attempt));
@@ -88,6 +94,7 @@ impl Grid {
         let nat_width = widest(&|(_, nat)| nat.chars().count());
         let column = self.nodes.len().to_string().len() + 2;
         let margin = 8 + name_width + nat_width;
+        let worst = self.worst();
         let mut out = format!("{:margin$}", "  caller ↓  callee →");
         for number in 1..=self.nodes.len() {
             out.push_str(&paint.text(Style::Dim, &format!("{number:>column$}")));
@@ -100,26 +107,37 @@ impl Grid {
             );
             out.push_str(&row);
             for (to, _) in &self.nodes {
-                out.push_str(&self.cell(name, to, column, paint));
+                let glyph = (name != to).then(|| {
+                    let pair = Pair::of_nodes(name.clone(), to.clone());
+                    worst.get(&pair).copied().unwrap_or(Glyph::Open)
+                });
+                out.push_str(&cell(glyph, column, paint));
             }
             out.push('\n');
         }
         out.push_str(&legend(paint));
+        if self.has_peers {
+            let word = "  each sign stands for the worst of the pairs of peers of two nodes\n";
+            out.push_str(&paint.text(Style::Dim, word));
+        }
         out
     }
 
-    fn cell(&self, from: &NodeName, to: &NodeName, column: usize, paint: Paint) -> String {
-        let padding = " ".repeat(column - 1);
-        if from == to {
-            return format!("{padding} ");
+    fn worst(&self) -> BTreeMap<Pair, Glyph> {
+        let mut worst = BTreeMap::new();
+        for (pair, glyph) in &self.cells {
+            let all = worst.entry(pair.without_peers()).or_insert(*glyph);
+            *all = (*all).max(*glyph);
         }
-        let pair = Pair {
-            from: from.clone(),
-            to: to.clone(),
-        };
-        let glyph = self.cells.get(&pair).copied().unwrap_or(Glyph::Open);
-        format!("{padding}{}", paint.text(glyph.style(), glyph.sign()))
+        worst
     }
+}
+
+/// Blank on the diagonal.
+fn cell(glyph: Option<Glyph>, column: usize, paint: Paint) -> String {
+    let padding = " ".repeat(column - 1);
+    let sign = glyph.map_or_else(|| " ".into(), |g| paint.text(g.style(), g.sign()));
+    format!("{padding}{sign}")
 }
 
 fn legend(paint: Paint) -> String {

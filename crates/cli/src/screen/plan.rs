@@ -2,6 +2,7 @@
 
 use std::fmt::Write;
 
+use model::cells::samples;
 use model::config::{Choice, Config};
 use model::event::{Plan, PlanNode};
 
@@ -48,6 +49,9 @@ pub fn render(plan: &Plan, answers: &Answers, config: &Config, paint: Paint) -> 
         };
         let _ = writeln!(out, "Stack: {} from {}{dirty}", stack.name, stack.given);
     }
+    for sample in samples(plan) {
+        let _ = writeln!(out, "Sample: {sample}");
+    }
     let _ = writeln!(out, "Soak: {}", soak(plan));
     out.push('\n');
     out
@@ -92,6 +96,12 @@ fn nodes(out: &mut String, plan: &Plan) {
     let others = names(&mut plan.nodes.iter().filter(|n| !n.tested));
     if !others.is_empty() {
         let _ = writeln!(out, "  Registry and coordination, not tested: {others}");
+    }
+    let peers: u32 = tested().map(|n| u32::from(n.peers)).sum();
+    if peers as usize > tested().count() {
+        let counts: std::collections::BTreeSet<u16> = tested().map(|n| n.peers).collect();
+        let counts: Vec<String> = counts.iter().map(u16::to_string).collect();
+        let _ = writeln!(out, "  Peers: {peers}, {} a node", counts.join(" or "));
     }
 }
 

@@ -15,6 +15,7 @@ fn service(name: &str, artifact: &Artifact, word: &str) -> Service {
             exec: vec![word.into()],
             requires: Vec::new(),
             netns: None,
+            instances: None,
         },
         pinned: false,
     }

@@ -87,6 +87,7 @@ fn udp_test(name: &str, exec: Vec<String>) -> Service {
             exec,
             requires: Vec::new(),
             netns: None,
+            instances: None,
         },
         pinned: false,
     }

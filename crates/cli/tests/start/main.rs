@@ -25,6 +25,8 @@ mod mutants;
 #[cfg(test)]
 mod networks;
 #[cfg(test)]
+mod peers;
+#[cfg(test)]
 mod proof;
 #[cfg(test)]
 mod real_fleet;

@@ -1,21 +1,23 @@
 //! DEPLOY: NAT boxes, registry, coordinators, testers; then wait until every
 //! tester answers and is in the registry.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use fleet::{Artifact, FleetError, Host, Installed, NatBox, Unfit};
 use futures::future::join_all;
+use futures::{StreamExt, TryStreamExt};
 use model::event::{Deployed, Event};
-use model::inventory::NodeName;
+use model::inventory::{NodeName, PeerId};
 
 use super::{Stage, StepError};
 use crate::agent::AgentError;
 use crate::capture::Keep;
 use crate::deployment::{
-    self, ALL_PORTS, Parts, Placed, Ports, REGISTRY_CA, REGISTRY_DIR, REGISTRY_TOKEN, Which,
+    self, ALL_PORTS, Instance, Parts, Placed, Ports, REGISTRY_CA, REGISTRY_DIR, REGISTRY_TOKEN,
+    Which,
 };
 use crate::live::{Binaries, Testers};
 use crate::publish::Publisher;
@@ -26,6 +28,9 @@ use crate::tester::Tester;
 
 /// How long testers may take to appear in the registry.
 const REGISTRATION: Duration = Duration::from_secs(60);
+
+/// Forwarded sockets that are asked for at once on one session.
+const SOCKETS_AT_ONCE: usize = 8;
 
 const COMMAND: Duration = Duration::from_secs(30);
 
@@ -47,13 +52,14 @@ pub async fn perform(stage: &mut Stage<'_>) -> Result<(), StepError> {
     let mut testers = Testers::default();
     for (host, outcome) in hosts.iter().zip(outcomes) {
         match outcome {
-            Ok(pair) => {
-                for (which, tester) in pair {
-                    let kind = match which {
+            Ok(running) => {
+                for (instance, tester) in running {
+                    let kind = match instance.which {
                         Which::Stack => &mut testers.stack,
                         Which::Reference => &mut testers.reference,
                     };
-                    kind.insert(host.name().clone(), tester);
+                    let peer = PeerId::new(host.name().clone(), instance.number);
+                    kind.insert(peer, tester);
                 }
             }
             Err(DeployError::Record(error)) => return Err(error.into()),
@@ -250,10 +256,11 @@ struct Work<'a> {
 }
 
 impl Work<'_> {
-    async fn deploy(&self, host: &Arc<Host>) -> Result<Vec<(Which, Tester)>, DeployError> {
-        let tested = self.is_tested(host.name());
+    async fn deploy(&self, host: &Arc<Host>) -> Result<Vec<(Instance, Tester)>, DeployError> {
+        let peers = self.peers_of(host.name());
+        let tested = peers > 0;
         let services =
-            deployment::services(self.settings, self.parts, self.binaries, &host.node, tested);
+            deployment::services(self.settings, self.parts, self.binaries, &host.node, peers);
         self.check_fit(host, &services).await?;
         let (nat, credentials) =
             tokio::join!(self.apply_nat(host, tested), self.write_credentials(host));
@@ -277,7 +284,7 @@ impl Work<'_> {
             })
             .await?;
         let testers = if tested {
-            self.connect(host).await?
+            self.connect(host, peers).await?
         } else {
             Vec::new()
         };
@@ -338,13 +345,14 @@ impl Work<'_> {
         Err(DeployError::Node(unfit.to_string()))
     }
 
-    fn is_tested(&self, name: &NodeName) -> bool {
+    /// How many the plan gives a node; none where it is not tested.
+    fn peers_of(&self, name: &NodeName) -> u16 {
         let planned = |run: &model::run::Run| {
-            run.plan
-                .as_ref()
-                .is_some_and(|plan| plan.nodes.iter().any(|n| n.name == *name && n.tested))
+            let plan = run.plan.as_ref()?;
+            let node = plan.nodes.iter().find(|n| n.name == *name && n.tested)?;
+            Some(node.peers)
         };
-        self.recorder.with(planned)
+        self.recorder.with(planned).unwrap_or(0)
     }
 
     async fn apply_nat(&self, host: &Host, tested: bool) -> Result<(), FleetError> {
@@ -416,21 +424,26 @@ impl Work<'_> {
             .map(drop)
     }
 
-    async fn connect(&self, host: &Arc<Host>) -> Result<Vec<(Which, Tester)>, DeployError> {
-        let mut testers = Vec::new();
+    async fn connect(
+        &self,
+        host: &Arc<Host>,
+        peers: u16,
+    ) -> Result<Vec<(Instance, Tester)>, DeployError> {
         let own = Ports::of(self.settings);
-        for (which, ports) in [(Which::Reference, own.reference), (Which::Stack, own.stack)] {
-            let remote = deployment::socket(self.settings, which);
-            let forwarded = host
-                .forward_socket(&remote, &deployment::tester_name(self.settings, which))
-                .await?;
-            let address = deployment::bind_address(&host.node);
-            testers.push((
-                which,
-                Tester::connect(Arc::clone(host), forwarded, address, ports).await?,
-            ));
-        }
-        Ok(testers)
+        futures::stream::iter(Instance::all(peers))
+            .map(|instance| async move {
+                let unit = instance.unit(self.settings);
+                let remote = instance.socket(self.settings);
+                let forwarded = host.forward_socket(&remote, &unit).await?;
+                let address = deployment::bind_address(&host.node);
+                let ports = instance.ports(own);
+                let tester =
+                    Tester::connect(Arc::clone(host), unit, forwarded, address, ports).await?;
+                Ok((instance, tester))
+            })
+            .buffered(SOCKETS_AT_ONCE)
+            .try_collect()
+            .await
     }
 
     /// The kernel says which executable a unit's process runs. Who answers on its
@@ -438,15 +451,11 @@ impl Work<'_> {
     fn check_digest(
         &self,
         service: &Installed,
-        testers: &[(Which, Tester)],
+        testers: &[(Instance, Tester)],
     ) -> Result<(), DeployError> {
-        let unit = |which: Which| {
-            self.settings
-                .unit(&deployment::tester_name(self.settings, which))
-        };
         let own = testers
             .iter()
-            .find(|(which, _)| unit(*which) == service.unit);
+            .find(|(instance, _)| instance.unit(self.settings) == service.unit);
         match own.map(|(_, tester)| &tester.hello().digest) {
             Some(said) if *said != service.digest => Err(DeployError::Node(format!(
                 "{} runs the executable {}, and who answers on its socket says that it is {said}: \
@@ -461,14 +470,11 @@ impl Work<'_> {
         &self,
         host: &Host,
         service: &Installed,
-        testers: &[(Which, Tester)],
+        testers: &[(Instance, Tester)],
     ) -> Result<(), crate::recorder::RecordError> {
-        let own = testers.iter().find(|(which, _)| {
-            service.unit
-                == self
-                    .settings
-                    .unit(&deployment::tester_name(self.settings, *which))
-        });
+        let own = testers
+            .iter()
+            .find(|(instance, _)| instance.unit(self.settings) == service.unit);
         let hello = match own {
             Some((_, tester)) => tester.agent().await.ok().map(|agent| agent.hello.clone()),
             None => None,
@@ -491,26 +497,24 @@ async fn wait_registered(stage: &Stage<'_>, testers: &Testers) -> Result<(), Ste
     };
     let name = registry.host.name();
     let mut expected = Vec::new();
-    for (node, tester) in testers.stack.iter().chain(&testers.reference) {
+    for (peer, tester) in testers.stack.iter().chain(&testers.reference) {
         let agent = tester
             .agent()
             .await
             .map_err(|e| StepError::infrastructure(&e))?;
-        expected.push((node.to_string(), agent.hello.pid));
+        expected.push((peer, agent.hello.pid));
     }
     let began = Instant::now();
     loop {
         let registered = registry.peers().await;
-        let is_missing = |(node, pid): &&(String, u32)| {
-            let peers = registered.as_deref().unwrap_or_default();
-            !peers
-                .iter()
-                .any(|p| p.alive && p.registration.node == *node && p.registration.pid == *pid)
-        };
-        let missing: Vec<&str> = expected
+        let alive = registered.iter().flatten().filter(|p| p.alive);
+        let present: HashSet<(&str, u32)> = alive
+            .map(|p| (p.registration.node.as_str(), p.registration.pid))
+            .collect();
+        let missing: Vec<String> = expected
             .iter()
-            .filter(is_missing)
-            .map(|(node, _)| node.as_str())
+            .filter(|(peer, pid)| !present.contains(&(peer.node.as_str(), *pid)))
+            .map(|(peer, _)| peer.to_string())
             .collect();
         if missing.is_empty() {
             return Ok(());

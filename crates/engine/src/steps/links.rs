@@ -84,10 +84,7 @@ fn wanted(stage: &Stage<'_>) -> Vec<Wanted> {
         .flat_map(|(i, a)| nodes[i + 1..].iter().map(move |b| (a, b)));
     pairs
         .map(|(a, b)| {
-            let pair = Pair {
-                from: a.clone(),
-                to: b.clone(),
-            };
+            let pair = Pair::of_nodes(a.clone(), b.clone());
             (pair, 1, None)
         })
         .take(MOST_PAIRS)

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use futures::future::join_all;
 use model::attempt::{Attempt, Cell, Matrix};
+use model::cells::reference_cells;
 use model::event::{Event, NatMeasured, Plan};
 use model::judge;
 use model::nat::{NatSpec, classify};
@@ -38,8 +39,8 @@ pub async fn perform(stage: &mut Stage<'_>) -> Result<(), StepError> {
 
 struct Test<'a> {
     context: Context<'a>,
-    /// Of all suites, each pair once.
-    cells: Vec<Cell>,
+    /// What plain UDP has to try for all suites.
+    reference: Vec<Cell>,
 }
 
 impl<'a> Test<'a> {
@@ -59,13 +60,9 @@ impl<'a> Test<'a> {
             pass,
             captures: Captures::new(&settings.capture),
         };
-        let mut cells: Vec<Cell> = Vec::new();
-        for cell in plan.suites.iter().flat_map(|suite| context.cells(suite)) {
-            if !cells.contains(&cell) {
-                cells.push(cell);
-            }
-        }
-        Self { context, cells }
+        let cells = plan.suites.iter().flat_map(|suite| context.cells(suite));
+        let reference = reference_cells(cells);
+        Self { context, reference }
     }
 
     async fn run(&self) -> Result<(), StepError> {
@@ -162,8 +159,9 @@ impl<'a> Test<'a> {
             &terms,
             &testers.reference,
         );
-        self.context.planned(Matrix::Reference, self.cells.len());
-        let attempts = run.run(self.cells.clone(), |_| {}).await?;
+        self.context
+            .planned(Matrix::Reference, self.reference.len());
+        let attempts = run.run(self.reference.clone(), |_| {}).await?;
         let usable = attempts
             .iter()
             .filter(|a| self.context.is_usable(&a.start.cell));

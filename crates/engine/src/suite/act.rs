@@ -9,7 +9,6 @@ use model::inventory::NodeName;
 use model::suite::Act;
 
 use crate::agent::AgentError;
-use crate::deployment::{self, Which};
 use crate::steps::StepError;
 use crate::suite::context::Context;
 use crate::tester::Tester;
@@ -48,13 +47,12 @@ pub async fn end_testers(
     act: Act,
     nodes: &[NodeName],
 ) -> Vec<(NodeName, Result<(), AgentError>)> {
-    let settings = context.settings;
-    let unit = settings.unit(&deployment::tester_name(settings, Which::Stack));
-    let command: &[&str] = match act {
-        Act::Restart => &["systemctl", "restart", &unit],
-        _ => &["systemctl", "kill", "--signal=SIGKILL", &unit],
-    };
     let ended = testers(context, nodes).map(|(node, tester)| async move {
+        let unit = tester.unit.as_str();
+        let command: &[&str] = match act {
+            Act::Restart => &["systemctl", "restart", unit],
+            _ => &["systemctl", "kill", "--signal=SIGKILL", unit],
+        };
         let done = tester.host.run(command, COMMAND).await;
         let answer = match done {
             Ok(_) => tester.restarted().await,
@@ -72,8 +70,7 @@ fn testers<'a>(
     context: &'a Context<'_>,
     nodes: &'a [NodeName],
 ) -> impl Iterator<Item = (&'a NodeName, &'a Tester)> {
-    let stack = &context.testers.stack;
     nodes
         .iter()
-        .filter_map(|node| Some((node, stack.get(node)?)))
+        .filter_map(|node| Some((node, context.testers.first_of(node)?)))
 }

@@ -1,9 +1,9 @@
 //! The suites `connectivity` and `nat-traversal`: every cell once, then cells of
 //! undecided criteria again, until the data decide or the budget is spent.
 
-use std::collections::VecDeque;
+use std::collections::{HashSet, VecDeque};
 
-use model::attempt::{Attempt, Cell, Matrix, ObservedPath};
+use model::attempt::{Attempt, Cell, Matrix, ObservedPath, Pair};
 use model::judge::Want;
 use model::nat::theory::Prediction;
 use model::suite::Suite;
@@ -61,13 +61,13 @@ impl Rounds<'_> {
     /// All cells, but those that were tried before this TEST was interrupted.
     fn untried(&self) -> Vec<Cell> {
         let attempts = self.context.attempts(&self.suite.name);
-        let is_tried = |cell: &Cell| {
-            attempts
-                .iter()
-                .any(|a| a.start.cell.pair == cell.pair && !a.was_interrupted())
-        };
-        let cells = self.cells.iter().filter(|cell| !is_tried(cell));
-        cells.cloned().collect()
+        let over = attempts.iter().filter(|a| !a.was_interrupted());
+        let tried: HashSet<&Pair> = over.map(|a| &a.start.cell.pair).collect();
+        let cells = self.cells.iter();
+        cells
+            .filter(|cell| !tried.contains(&cell.pair))
+            .cloned()
+            .collect()
     }
 
     /// For every undecided criterion, as many cells as would settle it if all

@@ -7,7 +7,7 @@ use std::time::Duration;
 use model::attempt::{Attempt, Cell, Matrix};
 use model::cells::cells;
 use model::event::{Event, Plan};
-use model::inventory::NodeName;
+use model::inventory::{NodeName, PeerId};
 use model::judge::{self, Want};
 use model::suite::{Suite, SuiteName};
 
@@ -34,17 +34,17 @@ pub struct Context<'a> {
 }
 
 impl<'a> Context<'a> {
-    /// A suite's cells, of those whose two nodes take part.
+    /// A suite's cells, of those whose two peers take part.
     pub fn cells(&self, suite: &Suite) -> Vec<Cell> {
-        let takes_part = |name: &NodeName| self.testers.stack.contains_key(name);
-        let mut cells = cells(&self.plan.nodes, suite);
-        cells.retain(|cell| takes_part(&cell.pair.from) && takes_part(&cell.pair.to));
+        let takes_part = |peer: &PeerId| self.testers.stack.contains_key(peer);
+        let mut cells = cells(self.plan, suite);
+        cells.retain(|cell| takes_part(&cell.pair.caller()) && takes_part(&cell.pair.callee()));
         cells
     }
 
     /// Neither node was lost on the way.
     pub fn is_usable(&self, cell: &Cell) -> bool {
-        let ends = [&cell.pair.from, &cell.pair.to];
+        let ends = cell.pair.nodes();
         self.recorder
             .with(|run| !ends.iter().any(|node| run.degraded.contains_key(*node)))
     }
@@ -52,7 +52,7 @@ impl<'a> Context<'a> {
     /// The nodes that a suite of steps has testers on now, in the plan's order.
     pub fn usable_nodes(&self) -> Vec<NodeName> {
         let planned = self.plan.nodes.iter().map(|node| &node.name);
-        let there = planned.filter(|name| self.testers.stack.contains_key(*name));
+        let there = planned.filter(|name| self.testers.first_of(name).is_some());
         self.recorder.with(|run| {
             there
                 .filter(|name| !run.degraded.contains_key(*name))
@@ -105,7 +105,7 @@ impl<'a> Context<'a> {
         matrix: Matrix,
         suite: &SuiteName,
         terms: &'m Terms,
-        testers: &'m HashMap<NodeName, Tester>,
+        testers: &'m HashMap<PeerId, Tester>,
     ) -> MatrixRun<'m> {
         let limits = self.settings.config.tests.connectivity.concurrency;
         MatrixRun {

@@ -6,7 +6,7 @@ use futures::StreamExt;
 use futures::stream::FuturesUnordered;
 use model::attempt::{Attempt, AttemptStart, Cell, Endpoints, Matrix, Observed, Outcome};
 use model::event::Event;
-use model::inventory::NodeName;
+use model::inventory::{NodeName, PeerId};
 use model::protocol::{AttemptId, ClaimedPath, Reason};
 use model::suite::SuiteName;
 
@@ -24,7 +24,7 @@ pub struct MatrixRun<'a> {
     pub pass: u32,
     pub recorder: &'a Recorder,
     pub terms: &'a Terms,
-    pub testers: &'a HashMap<NodeName, Tester>,
+    pub testers: &'a HashMap<PeerId, Tester>,
     pub limits: Limits,
     pub captures: &'a Captures,
 }
@@ -88,7 +88,8 @@ impl MatrixRun<'_> {
 
     fn capture(&self, attempt: &Attempt) {
         let pair = &attempt.start.cell.pair;
-        if let (Some(from), Some(to)) = (self.testers.get(&pair.from), self.testers.get(&pair.to)) {
+        let tester = |peer| self.testers.get(&peer);
+        if let (Some(from), Some(to)) = (tester(pair.caller()), tester(pair.callee())) {
             self.captures.take(attempt, &from.host, &to.host);
         }
     }
@@ -106,10 +107,11 @@ impl MatrixRun<'_> {
             return Ok(());
         }
         let pair = &attempt.start.cell.pair;
-        for node in [&pair.from, &pair.to] {
-            let Some(tester) = self.testers.get(node) else {
+        for peer in [pair.caller(), pair.callee()] {
+            let Some(tester) = self.testers.get(&peer) else {
                 continue;
             };
+            let node = &peer.node;
             if self.is_degraded(node) || tester.host.is_reachable().await {
                 continue;
             }
@@ -134,15 +136,16 @@ impl MatrixRun<'_> {
         &self,
         cell: &Cell,
     ) -> Result<(crate::attempt::End, crate::attempt::End), String> {
-        let tester = |node: &NodeName| {
+        let tester = |peer: PeerId| {
+            let node = &peer.node;
             if self.is_degraded(node) {
                 return Err(format!("{node} is degraded"));
             }
             self.testers
-                .get(node)
-                .ok_or_else(|| format!("no tester runs on {node}"))
+                .get(&peer)
+                .ok_or_else(|| format!("no tester runs as {peer}"))
         };
-        let (from, to) = (tester(&cell.pair.from)?, tester(&cell.pair.to)?);
+        let (from, to) = (tester(cell.pair.caller())?, tester(cell.pair.callee())?);
         let (caller, callee) = tokio::join!(from.end(), to.end());
         Ok((
             caller.map_err(|e| e.to_string())?,

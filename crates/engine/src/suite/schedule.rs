@@ -40,9 +40,9 @@ impl Schedule {
         let index = self
             .waiting
             .iter()
-            .position(|cell| has_room(&cell.pair.from) && has_room(&cell.pair.to))?;
+            .position(|cell| cell.pair.nodes().into_iter().all(&has_room))?;
         let cell = self.waiting.remove(index)?;
-        for node in [&cell.pair.from, &cell.pair.to] {
+        for node in cell.pair.nodes() {
             *self.busy.entry(node.clone()).or_default() += 1;
         }
         self.running += 1;
@@ -51,7 +51,7 @@ impl Schedule {
 
     pub fn ended(&mut self, pair: &Pair) {
         self.running = self.running.saturating_sub(1);
-        for node in [&pair.from, &pair.to] {
+        for node in pair.nodes() {
             if let Some(count) = self.busy.get_mut(node) {
                 *count = count.saturating_sub(1);
             }
@@ -67,10 +67,7 @@ mod tests {
 
     fn cell(from: &str, to: &str) -> Cell {
         Cell {
-            pair: Pair {
-                from: NodeName::new(from),
-                to: NodeName::new(to),
-            },
+            pair: Pair::of_nodes(NodeName::new(from), NodeName::new(to)),
             category: Category::Direct,
             predicted: Prediction::Always,
         }

@@ -108,7 +108,7 @@ impl<'a> Session<'a> {
         }
         let binds = nodes
             .iter()
-            .filter_map(|node| Some((node.clone(), context.testers.stack.get(node)?.fresh_bind())))
+            .filter_map(|node| Some((node.clone(), context.testers.first_of(node)?.fresh_bind())))
             .collect();
         Ok(Some(Self {
             context,
@@ -268,7 +268,7 @@ impl<'a> Session<'a> {
         call: Perform,
         limit: Duration,
     ) -> Result<Performed, AgentError> {
-        let tester = self.context.testers.stack.get(node);
+        let tester = self.context.testers.first_of(node);
         let tester = tester.ok_or_else(|| AgentError::Gone {
             node: node.clone(),
             method: "perform",

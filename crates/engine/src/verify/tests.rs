@@ -42,10 +42,7 @@ fn attempt(position: u32, outcome: Outcome) -> Attempt {
             pass: 0,
             position,
             cell: Cell {
-                pair: Pair {
-                    from: NodeName::new(from),
-                    to: NodeName::new(to),
-                },
+                pair: Pair::of_nodes(NodeName::new(from), NodeName::new(to)),
                 category: Category::Direct,
                 predicted: Prediction::Always,
             },
@@ -75,6 +72,7 @@ fn plan() -> Plan {
         tested: true,
         nat: None,
         expected_success: None,
+        peers: 1,
         udp: model::nat::Udp::default(),
         inbound: model::nat::Inbound::default(),
         place: None,
@@ -88,6 +86,7 @@ fn plan() -> Plan {
         fleet: "f".into(),
         runs_on: "twin t".into(),
         nodes: vec![node("a"), node("b")],
+        sample: None,
         suites: built_in(),
         expressions: Vec::new(),
         baseline: None,

@@ -4,9 +4,10 @@ use std::collections::HashMap;
 use std::net::{Ipv4Addr, SocketAddr};
 
 use jiff::Timestamp;
-use model::flow::{FlowCount, FlowKey, MEMORY, Tally};
+use model::flow::{FlowCount, FlowKey, Tally};
 use model::inventory::Transport;
 
+use super::flows::Flows;
 use super::lateness::{Histogram, Lateness};
 use super::packet::Packet;
 use crate::control::WanCounters;
@@ -14,21 +15,12 @@ use crate::control::WanCounters;
 /// Guarded by one lock, taken once a packet.
 #[derive(Debug, Default)]
 pub struct Counters {
-    flows: HashMap<FlowKey, Both>,
+    flows: Flows,
     totals: WanCounters,
     lateness: Histogram,
     left: Fragments,
     arrived: Fragments,
 }
-
-#[derive(Debug, Default)]
-struct Both {
-    left: Tally,
-    arrived: Tally,
-}
-
-/// Flows that are remembered; beyond, those that rest are forgotten.
-const MOST_FLOWS: usize = 200_000;
 
 impl Counters {
     /// A packet came out of its sender's host, whatever becomes of it.
@@ -40,8 +32,7 @@ impl Counters {
                 self.totals.udp_bytes += sent.bytes_on_wire();
             }
             let now = Timestamp::now();
-            self.make_room(now);
-            let both = self.flows.entry(flow).or_default();
+            let both = self.flows.entry(flow);
             both.left.add(packet.segments, packet.payload, now);
         }
     }
@@ -49,20 +40,9 @@ impl Counters {
     pub fn delivered(&mut self, packet: &Packet) {
         self.totals.delivered += packet.segments;
         if let Some(flow) = self.arrived.flow(packet) {
-            let both = self.flows.entry(flow).or_default();
+            let both = self.flows.entry(flow);
             both.arrived
                 .add(packet.segments, packet.payload, Timestamp::now());
-        }
-    }
-
-    fn make_room(&mut self, now: Timestamp) {
-        if self.flows.len() >= MOST_FLOWS {
-            let rests = |both: &Both| {
-                both.left
-                    .last
-                    .is_none_or(|last| now.duration_since(last) > MEMORY)
-            };
-            self.flows.retain(|_, both| !rests(both));
         }
     }
 
@@ -84,20 +64,7 @@ impl Counters {
 
     /// Flows that start or end at one of these; all of them for an empty list.
     pub fn flows(&self, touching: &[SocketAddr]) -> Vec<FlowCount> {
-        let wanted = |flow: &FlowKey| {
-            touching.is_empty()
-                || touching.contains(&flow.source)
-                || touching.contains(&flow.destination)
-        };
-        self.flows
-            .iter()
-            .filter(|(flow, _)| wanted(flow))
-            .map(|(flow, both)| FlowCount {
-                flow: *flow,
-                left: Some(both.left),
-                arrived: Some(both.arrived),
-            })
-            .collect()
+        self.flows.touching(touching)
     }
 }
 

@@ -2,6 +2,7 @@
 
 use std::time::{Duration, Instant};
 
+use model::draws::Draws;
 use model::inventory::Link;
 
 /// A packet that would wait longer than this at the rate limit is dropped, as a
@@ -35,7 +36,7 @@ impl Path {
     pub fn new(link: Link, seed: u64) -> Self {
         Self {
             link,
-            draws: Draws(seed | 1),
+            draws: Draws::new(seed | 1),
             free_at: None,
             last_arrival: None,
             cut: false,
@@ -58,7 +59,7 @@ impl Path {
 
     pub fn fate(&mut self, now: Instant, wire_bytes: u64) -> Fate {
         if self.cut
-            || (self.link.loss_percent > 0.0 && self.draws.next() * 100.0 < self.link.loss_percent)
+            || (self.link.loss_percent > 0.0 && self.draws.unit() * 100.0 < self.link.loss_percent)
         {
             return Fate::Lost;
         }
@@ -79,7 +80,7 @@ impl Path {
         if self.link.jitter_ms == 0.0 {
             return self.link.delay_ms;
         }
-        self.link.delay_ms + self.link.jitter_ms * (2.0 * self.draws.next() - 1.0)
+        self.link.delay_ms + self.link.jitter_ms * (2.0 * self.draws.unit() - 1.0)
     }
 
     /// When the last bit has left, at the rate limit.
@@ -94,21 +95,6 @@ impl Path {
         let end = start + Duration::from_secs_f64(wire_bytes as f64 * 8.0 / (rate * 1e6));
         self.free_at = Some(end);
         Some(end)
-    }
-}
-
-/// SplitMix64: small, seedable, and the same everywhere.
-#[derive(Debug)]
-struct Draws(u64);
-
-impl Draws {
-    /// Uniform in [0, 1).
-    fn next(&mut self) -> f64 {
-        self.0 = self.0.wrapping_add(0x9E37_79B9_7F4A_7C15);
-        let mut z = self.0;
-        z = (z ^ (z >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
-        z = (z ^ (z >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
-        ((z ^ (z >> 31)) >> 11) as f64 / (1u64 << 53) as f64
     }
 }
 

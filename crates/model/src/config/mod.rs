@@ -135,6 +135,8 @@ pub struct DeployConfig {
     pub install_path: String,
     pub service_prefix: String,
     pub nodes: Nodes,
+    /// Testers of the stack on a node, where its inventory does not say.
+    pub peers_per_node: u16,
 }
 
 /// `all`, or a list of names.
@@ -191,6 +193,8 @@ pub struct TestsConfig {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct ConnectivityConfig {
+    /// Ordered pairs to draw where there are more; `None` tries all.
+    pub sample: Option<u32>,
     pub success_criteria: PerCategory,
     pub margins: PerCategory,
     pub budget: u32,

@@ -6,7 +6,7 @@ use serde::Deserialize;
 use serde_json::Value;
 
 use super::{Config, FixAgent, Nodes, Wait, parse_duration};
-use crate::inventory::{Fleet, Node, Role, Transport};
+use crate::inventory::{Fleet, MOST_PEERS, Node, Role, Transport};
 use crate::notice::NoticeKind;
 use crate::problem::{Problem, Problems, Source, did_you_mean, none_or};
 
@@ -279,6 +279,7 @@ fn problems(config: &Config, source: &Source) -> Vec<Problem> {
         ("per_node", connectivity.concurrency.per_node as u64),
         ("probe_seconds", config.soak.probe_seconds),
         ("max_attempts", u64::from(config.fix.max_attempts)),
+        ("sample", connectivity.sample.map_or(1, u64::from)),
     ] {
         if number == 0 {
             found.push(source.problem_with(
@@ -287,6 +288,14 @@ fn problems(config: &Config, source: &Source) -> Vec<Problem> {
                 "give a number from 1 up",
             ));
         }
+    }
+    let peers = config.deploy.peers_per_node;
+    if !(1..=MOST_PEERS).contains(&peers) {
+        found.push(source.problem_with(
+            "peers_per_node",
+            format!("a node cannot have {peers} peers"),
+            format!("give a number from 1 to {MOST_PEERS}"),
+        ));
     }
     for (name, wait) in [
         ("wait_1hr", &config.soak.wait_1hr),
@@ -427,7 +436,8 @@ mod shape {
     shape!(Deploy {
         install_path: String,
         service_prefix: String,
-        nodes: Nodes
+        nodes: Nodes,
+        peers_per_node: u16
     });
     shape!(Bootstrap { registry: String, nodes: Vec<String> });
     shape!(Criteria {
@@ -442,6 +452,7 @@ mod shape {
         connectivity: Connectivity
     });
     shape!(Connectivity {
+        sample: u32,
         success_criteria: PerCategory,
         margins: PerCategory,
         budget: u32,

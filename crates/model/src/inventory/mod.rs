@@ -3,8 +3,10 @@
 //! These are the validated types. Reading YAML into them, with errors that show
 //! file, line and remedy, is `inventory::read`.
 
+mod peer;
 mod read;
 
+pub use peer::PeerId;
 pub use read::{read, read_nat};
 
 use std::collections::BTreeMap;
@@ -38,6 +40,9 @@ impl fmt::Display for NodeName {
     }
 }
 
+/// Testers of one stack that a node may run. Each has its own share of the ports.
+pub const MOST_PEERS: u16 = 100;
+
 /// All hosts of one inventory file, in its order.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Fleet {
@@ -59,6 +64,8 @@ pub struct Node {
     pub region: String,
     pub role: Role,
     pub nat: Option<NodeNat>,
+    /// Testers of the stack to run here; `None` leaves it to the config.
+    pub peers: Option<u16>,
     /// What the inventory says runs here already, by name (`prometheus`, …).
     pub services: Vec<String>,
     /// Ports by service name; protocol is part of the entry.

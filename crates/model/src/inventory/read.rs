@@ -133,6 +133,7 @@ struct RawNode {
     region: Spanned<String>,
     role: Spanned<String>,
     nat: Option<Spanned<RawNat>>,
+    peers: Option<Spanned<u16>>,
     #[serde(default)]
     services: Vec<String>,
     #[serde(default)]

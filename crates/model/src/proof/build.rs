@@ -1,10 +1,10 @@
 //! From a journal to the proof. Nothing else goes in.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 
 use jiff::Timestamp;
 
-use crate::attempt::{Attempt, Cell, Counted, Matrix, ObservedPath};
+use crate::attempt::{Attempt, Cell, Counted, Matrix, ObservedPath, Pair};
 use crate::cells::cells;
 use crate::event::{Entry, Event, EvidenceFile, EvidenceKind, Plan, PlanNode, StopCause};
 use crate::judge;
@@ -17,7 +17,7 @@ use crate::proof::{
 use crate::protocol::ClaimedPath;
 use crate::run::{IllegalEvent, Run, State};
 use crate::stats::Verdict;
-use crate::suite::Suite;
+use crate::suite::{Suite, SuiteName};
 
 #[derive(Debug, thiserror::Error, PartialEq, Eq)]
 pub enum ProofError {
@@ -111,11 +111,12 @@ fn build(history: &History, plan: &Plan, journal: JournalMark, last: Timestamp) 
     let (verdict, summary) = verdict(run, judgement.verdict, judgement.summary);
     let collected = run.collected.clone().unwrap_or_default();
     let cells = plan.suites.iter().flat_map(|suite| {
-        let cells = cells(&plan.nodes, suite).into_iter();
+        let cells = cells(plan, suite).into_iter();
         cells.map(move |cell| (suite, cell))
     });
+    let tried = Tried::new(run, &yielded.attempts, (cycle, pass));
     let mut matrix: Vec<MatrixCell> = cells
-        .map(|(suite, cell)| matrix_cell(run, suite, &cell, &yielded.attempts, (cycle, pass)))
+        .map(|(suite, cell)| matrix_cell(run, suite, &cell, &tried))
         .collect();
     let late = collected.wan.filter(|wan| !wan.was_in_time());
     if late.is_some() {
@@ -207,26 +208,41 @@ fn verdict(run: &Run, judged: Verdict, summary: String) -> (Verdict, String) {
     }
 }
 
-fn matrix_cell(
-    run: &Run,
-    suite: &Suite,
-    cell: &Cell,
-    judged: &[&Attempt],
-    test: (u32, u32),
-) -> MatrixCell {
-    let attempts: Vec<&Attempt> = judged
-        .iter()
-        .copied()
-        .filter(|a| a.start.suite == suite.name && a.start.cell.pair == cell.pair)
-        .collect();
+/// One TEST's attempts by their pairs.
+struct Tried<'a> {
+    stack: HashMap<(&'a SuiteName, &'a Pair), Vec<&'a Attempt>>,
+    reference: HashMap<&'a Pair, &'a Attempt>,
+}
+
+impl<'a> Tried<'a> {
+    fn new(run: &'a Run, judged: &[&'a Attempt], test: (u32, u32)) -> Self {
+        let mut tried = Self {
+            stack: HashMap::new(),
+            reference: HashMap::new(),
+        };
+        for attempt in judged {
+            let start = &attempt.start;
+            let of_pair = tried.stack.entry((&start.suite, &start.cell.pair));
+            of_pair.or_default().push(attempt);
+        }
+        let references = run.attempts.iter().filter(|a| {
+            a.start.matrix == Matrix::Reference && (a.start.cycle, a.start.pass) == test
+        });
+        for attempt in references {
+            let pair = &attempt.start.cell.pair;
+            tried.reference.entry(pair).or_insert(attempt);
+        }
+        tried
+    }
+}
+
+fn matrix_cell(run: &Run, suite: &Suite, cell: &Cell, tried: &Tried<'_>) -> MatrixCell {
+    let attempts = tried.stack.get(&(&suite.name, &cell.pair));
+    let attempts = attempts.map_or(&[][..], Vec::as_slice);
     let first = attempts.first();
     let counted = |what| attempts.iter().filter(|a| a.verdict() == what).count() as u64;
     let successes = counted(Counted::Success);
-    let reference = run.attempts.iter().find(|a| {
-        a.start.matrix == Matrix::Reference
-            && a.start.cell.pair == cell.pair
-            && (a.start.cycle, a.start.pass) == test
-    });
+    let reference = tried.reference.get(&cell.pair.without_peers());
     MatrixCell {
         suite: suite.name.clone(),
         pair: cell.pair.clone(),
@@ -249,8 +265,9 @@ fn matrix_cell(
 
 /// Why a cell was not tried, where a node is to blame.
 fn absent(run: &Run, cell: &Cell) -> Option<String> {
-    let ends = [&cell.pair.from, &cell.pair.to];
-    let degraded = ends
+    let degraded = cell
+        .pair
+        .nodes()
         .into_iter()
         .find(|name| run.degraded.contains_key(*name))?;
     Some(format!("not tried: {degraded} took no part"))
@@ -261,10 +278,7 @@ fn proof_node(run: &Run, plan: &Plan, node: &PlanNode) -> ProofNode {
     let (mut digest, mut stack) = (None, None);
     for deployed in run.deployed.iter().filter(|d| d.node == node.name) {
         services.insert(deployed.unit.clone(), deployed.digest.clone());
-        if deployed
-            .unit
-            .ends_with(&format!("-{}.service", plan.module))
-        {
+        if is_tester(&deployed.unit, &plan.module) {
             digest = Some(deployed.digest.clone());
             stack.clone_from(&deployed.stack);
         }
@@ -285,6 +299,13 @@ fn proof_node(run: &Run, plan: &Plan, node: &PlanNode) -> ProofNode {
         stack,
         kernel: facts.map(|f| f.kernel.clone()),
     }
+}
+
+/// `…-quic-test.service`, or a peer of several: `…-quic-test@2.service`.
+fn is_tester(unit: &str, module: &str) -> bool {
+    let name = unit.trim_end_matches(".service");
+    let name = name.split_once('@').map_or(name, |(name, _)| name);
+    name.ends_with(&format!("-{module}"))
 }
 
 fn nat_proof(run: &Run, node: &PlanNode) -> NodeNatProof {

@@ -119,9 +119,7 @@ impl Run {
     }
 
     fn check_new_attempt(&self, start: &AttemptStart) -> Result<(), IllegalEvent> {
-        let known = self.in_flight.contains_key(&start.id)
-            || self.attempts.iter().any(|a| a.start.id == start.id);
-        if known {
+        if self.attempt_ids.contains(&start.id) {
             Err(IllegalEvent::DuplicateAttempt {
                 id: start.id.clone(),
             })

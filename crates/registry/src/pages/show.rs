@@ -154,10 +154,10 @@ pub(super) async fn matrix(
             Some("latency") => MatrixBy::Latency,
             _ => MatrixBy::Path,
         };
-        let open = asked.from.zip(asked.to).map(|(from, to)| Pair {
-            from: NodeName::new(from),
-            to: NodeName::new(to),
-        });
+        let open = asked
+            .from
+            .zip(asked.to)
+            .map(|(from, to)| Pair::of_nodes(NodeName::new(from), NodeName::new(to)));
         registry.of_run(caller, asked.run.as_deref(), |summary, proof| {
             view::matrix_page(summary, proof, by, open.as_ref())
         })

@@ -84,6 +84,7 @@ fn node(name: &str) -> PlanNode {
         tested: true,
         nat: None,
         expected_success: None,
+        peers: 1,
         udp: model::nat::Udp::default(),
         inbound: model::nat::Inbound::default(),
     }
@@ -99,6 +100,7 @@ fn plan(project: &str, fleet: &str) -> Plan {
         fleet: fleet.into(),
         runs_on: "twin t".into(),
         nodes: vec![node("a"), node("b")],
+        sample: None,
         suites: model::suite::built_in(),
         expressions: Vec::new(),
         baseline: None,
@@ -128,10 +130,7 @@ fn start(position: u32) -> AttemptStart {
         pass: 0,
         position,
         cell: Cell {
-            pair: Pair {
-                from: NodeName::new("a"),
-                to: NodeName::new("b"),
-            },
+            pair: Pair::of_nodes(NodeName::new("a"), NodeName::new("b")),
             category: Category::Direct,
             predicted: Prediction::Always,
         },

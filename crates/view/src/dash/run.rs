@@ -11,6 +11,7 @@ use model::publication::RunSummary;
 
 use super::overview::{criteria, state_words, tone};
 use super::{ago, attempts::attempts, badge, in_query, machine, put};
+use crate::by_nodes::by_nodes;
 use crate::html::Escaped;
 use crate::natural::natural_key;
 
@@ -150,7 +151,8 @@ fn opened(out: &mut String, proof: &Proof, pair: &Pair) {
             Escaped(&pair.to_string())
         ),
     );
-    if let Some(cell) = proof.matrix.iter().find(|cell| cell.pair == *pair) {
+    let together = by_nodes(&proof.matrix);
+    if let Some(cell) = together.iter().find(|cell| cell.pair == *pair) {
         put(
             out,
             format_args!(
@@ -177,7 +179,7 @@ fn opened(out: &mut String, proof: &Proof, pair: &Pair) {
     let of_cell: Vec<&Attempt> = proof
         .attempts
         .iter()
-        .filter(|a| a.start.cell.pair == *pair)
+        .filter(|a| a.start.cell.pair.without_peers() == *pair)
         .collect();
     // The newest first: that is the one somebody asks about.
     attempts(out, of_cell.into_iter().rev().take(50));
@@ -194,8 +196,8 @@ fn table(out: &mut String, proof: &Proof, summary: &RunSummary, by: MatrixBy, op
         .collect();
     names.sort_by(|a, b| natural_key(a).cmp(&natural_key(b)));
     names.dedup();
-    let cells: BTreeMap<(&str, &str), &MatrixCell> = proof
-        .matrix
+    let together = by_nodes(&proof.matrix);
+    let cells: BTreeMap<(&str, &str), &MatrixCell> = together
         .iter()
         .map(|cell| ((cell.pair.from.as_str(), cell.pair.to.as_str()), cell))
         .collect();

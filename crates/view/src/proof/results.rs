@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use model::cells::samples;
 use model::proof::{CriterionResult, Proof};
 
 use super::{chip, section};
@@ -73,6 +74,9 @@ pub fn matrices(out: &mut String, proof: &Proof) {
         matrix(&proof.matrix),
         connect_times(&proof.matrix)
     );
+    for sample in samples(&proof.plan) {
+        put!(out, "<p>Tried: {}.</p>\n", Escaped(&sample));
+    }
     agreement(out, proof);
     out.push_str("</section>\n");
 }

@@ -24,10 +24,7 @@ pub(crate) fn saying(words: &str) -> Proof {
     let text = || words.to_owned();
     let at = |second| Timestamp::from_second(1_700_000_000 + second).unwrap();
     let name = NodeName::new(words);
-    let pair = Pair {
-        from: name.clone(),
-        to: NodeName::new(format!("{words}2")),
-    };
+    let pair = Pair::of_nodes(name.clone(), NodeName::new(format!("{words}2")));
     let criterion = CriterionResult {
         name: text(),
         target: 99.0,
@@ -154,6 +151,7 @@ pub(crate) fn saying(words: &str) -> Proof {
                 tested: true,
                 nat: None,
                 expected_success: None,
+                peers: 1,
                 udp: model::nat::Udp::default(),
                 inbound: model::nat::Inbound::default(),
                 place: Some(Place {
@@ -161,6 +159,7 @@ pub(crate) fn saying(words: &str) -> Proof {
                     longitude: 11.0,
                 }),
             }],
+            sample: None,
             suites: Vec::new(),
             expressions: vec![text()],
             baseline: None,

@@ -6,7 +6,9 @@ use std::net::IpAddr;
 use serde_saphyr::Spanned;
 
 use super::{RawDefaults, RawNat, RawNode, RawSsh, Reader};
-use crate::inventory::{Emulation, Node, NodeName, NodeNat, Port, Role, Ssh, Transport};
+use crate::inventory::{
+    Emulation, MOST_PEERS, Node, NodeName, NodeNat, Port, Role, Ssh, Transport,
+};
 use crate::problem::did_you_mean;
 
 impl Reader<'_> {
@@ -47,6 +49,9 @@ impl Reader<'_> {
             .collect();
         let mut ports = self.ports(&defaults.ports);
         ports.extend(self.ports(&raw.ports));
+        if let Some(peers) = &raw.peers {
+            self.peers(peers);
+        }
         Node {
             hostname: raw
                 .hostname
@@ -57,6 +62,7 @@ impl Reader<'_> {
             region: raw.region.value,
             role,
             nat,
+            peers: raw.peers.map(|peers| peers.value),
             services: raw.services,
             ports,
             ssh: ssh(raw.ssh, defaults.ssh.clone()),
@@ -76,6 +82,16 @@ impl Reader<'_> {
                 name,
                 format!("`{value}` is not a node name"),
                 "use a-z, 0-9 and `-`, at most 63 characters, not starting with `-`",
+            );
+        }
+    }
+
+    fn peers(&mut self, peers: &Spanned<u16>) {
+        if !(1..=MOST_PEERS).contains(&peers.value) {
+            self.wrong(
+                peers,
+                format!("a node cannot have {} peers", peers.value),
+                &format!("give a number from 1 to {MOST_PEERS}; `deploy.nodes` of the config leaves nodes out"),
             );
         }
     }

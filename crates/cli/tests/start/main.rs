@@ -13,8 +13,6 @@ mod explanations;
 #[cfg(test)]
 mod fix_loop;
 #[cfg(test)]
-mod gossip;
-#[cfg(test)]
 mod hosts;
 #[cfg(test)]
 mod look;
@@ -37,9 +35,9 @@ mod result;
 #[cfg(test)]
 mod resume;
 #[cfg(test)]
-mod saorsa_core;
-#[cfg(test)]
 mod side_by_side;
+#[cfg(test)]
+mod stacks;
 #[cfg(test)]
 mod testers;
 #[cfg(test)]

@@ -29,16 +29,24 @@ pub trait Choice: Copy + 'static {
     }
 }
 
-/// What the request says of its own projects.
+/// The request's own projects in its order, and what it says of them.
+const REQUESTED: [(&str, &str); 5] = [
+    ("ant-quic", "QUIC transport with NAT traversal"),
+    ("saorsa-gossip", "Gossip protocol layer"),
+    ("communitas-mcp", "MCP server for Communitas"),
+    ("saorsa-node", "Full Saorsa network node"),
+    ("saorsa-core", "Core library (integration tests)"),
+];
+
 pub fn about_project(name: &str) -> Option<&'static str> {
-    Some(match name {
-        "ant-quic" => "QUIC transport with NAT traversal",
-        "saorsa-gossip" => "Gossip protocol layer",
-        "communitas-mcp" => "MCP server for Communitas",
-        "saorsa-node" => "Full Saorsa network node",
-        "saorsa-core" => "Core library (integration tests)",
-        _ => return None,
-    })
+    let found = REQUESTED.iter().find(|(known, _)| *known == name);
+    found.map(|(_, about)| *about)
+}
+
+/// A config's own projects come first, then the request's.
+pub(super) fn place_of_project(name: &str) -> usize {
+    let place = REQUESTED.iter().position(|(known, _)| *known == name);
+    place.map_or(0, |place| place + 1)
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error, miette::Diagnostic)]

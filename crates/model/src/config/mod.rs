@@ -347,10 +347,12 @@ impl Config {
 
     /// Every project that some module tests.
     pub fn projects(&self) -> Vec<&str> {
-        self.modules
-            .iter()
+        let modules = self.modules.iter();
+        let mut names: Vec<&str> = modules
             .map(|(name, module)| module.project.as_deref().unwrap_or(name))
-            .collect()
+            .collect();
+        names.sort_by_key(|name| interview::place_of_project(name));
+        names
     }
 
     /// A suite by name: one that the engine drives, or one of this config.

@@ -7,23 +7,24 @@ use anyhow::bail;
 
 use crate::shell;
 
-/// What a run builds by name, each with the P2P stack that it links.
-const BUILT_ALONE: &[&str] = &[
-    "saorsa-quic-test",
-    "saorsa-gossip-test",
-    "saorsa-core-test",
-    "communitas-test",
-    "udp-test",
-    "registry",
-];
+/// The testers that link a P2P stack. communitas-test links none, and is not worth
+/// the many names.
+const TESTERS: &[&str] = &["saorsa-quic-test", "saorsa-gossip-test", "saorsa-core-test"];
+
+/// What a run builds besides.
+const BESIDES: [&str; 4] = ["-p", "udp-test", "-p", "registry"];
 
 pub fn check() -> anyhow::Result<()> {
     let together = features(&["--workspace"])?;
-    let selected: Vec<&str> = BUILT_ALONE.iter().flat_map(|name| ["-p", name]).collect();
-    let missing: Vec<String> = features(&selected)?
-        .iter()
-        .filter_map(|(package, alone)| difference(package, alone, together.get(package)?))
-        .collect();
+    let mut missing = Vec::new();
+    for tester in TESTERS {
+        let selected = [&["-p", tester], &BESIDES[..]].concat();
+        for (package, alone) in &features(&selected)? {
+            let lacking = together.get(package);
+            let lacking = lacking.and_then(|all| difference(package, alone, all));
+            missing.extend(lacking.map(|lacking| format!("{tester}: {lacking}")));
+        }
+    }
     if missing.is_empty() {
         return Ok(());
     }

@@ -67,7 +67,7 @@ impl Host {
     /// # Errors
     /// Nobody counts here (any more).
     pub async fn udp_sent(&self) -> Result<u64, FleetError> {
-        let script = format!("nft list counter {TABLE} udp");
+        let script = format!("nft list counter {TABLE} udp_sent");
         let said = self.script_ok(&script, None, SOON).await?;
         let words: Vec<&str> = said.split_whitespace().collect();
         let at = words.iter().position(|word| *word == "bytes");
@@ -112,7 +112,7 @@ fn ruleset() -> String {
     for (way, device, hook, priority) in hooks {
         let mut rules = String::new();
         if way == "left" {
-            let _ = writeln!(rules, "    meta l4proto udp counter name udp");
+            let _ = writeln!(rules, "    meta l4proto udp counter name udp_sent");
         }
         for (version, family, address) in [("4", "ip", "ipv4_addr"), ("6", "ip6", "ipv6_addr")] {
             for set in [format!("{way}{version}"), format!("{way}{version}_first")] {
@@ -148,7 +148,7 @@ fn ruleset() -> String {
 delete table {TABLE}
 table {TABLE} {{
   counter missed {{ }}
-  counter udp {{ }}
+  counter udp_sent {{ }}
 {sets}{chains}}}
 "
     )

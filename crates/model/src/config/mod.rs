@@ -341,18 +341,26 @@ impl Config {
     /// Which of the modules this is, and how many there are: different projects run
     /// side by side, each with ports of its own.
     pub fn place_of(&self, module: &str) -> (usize, usize) {
-        let place = self.modules.keys().position(|name| name == module);
+        let modules = self.modules_in_order();
+        let place = modules.iter().position(|(name, _)| *name == module);
         (place.unwrap_or(0), self.modules.len().max(1))
     }
 
     /// Every project that some module tests.
     pub fn projects(&self) -> Vec<&str> {
+        let modules = self.modules_in_order();
+        modules.into_iter().map(|(_, project)| project).collect()
+    }
+
+    /// Modules with their projects. A config's own come first, so that its first one
+    /// has the ports that everybody knows, whatever the defaults have besides.
+    fn modules_in_order(&self) -> Vec<(&str, &str)> {
         let modules = self.modules.iter();
-        let mut names: Vec<&str> = modules
-            .map(|(name, module)| module.project.as_deref().unwrap_or(name))
+        let mut all: Vec<(&str, &str)> = modules
+            .map(|(name, module)| (name.as_str(), module.project.as_deref().unwrap_or(name)))
             .collect();
-        names.sort_by_key(|name| interview::place_of_project(name));
-        names
+        all.sort_by_key(|(_, project)| interview::place_of_project(project));
+        all
     }
 
     /// A suite by name: one that the engine drives, or one of this config.

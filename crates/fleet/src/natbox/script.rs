@@ -3,7 +3,7 @@
 use std::fmt::Write;
 use std::net::Ipv4Addr;
 
-use model::nat::rules::{Place, Router};
+use model::nat::rules::{Place, Router, SEED};
 
 use super::{DIRECTORY, INNER_ADDRESS, NatBox};
 
@@ -205,7 +205,7 @@ command -v conntrack >/dev/null || {{ echo 'rebinding needs `conntrack`, from th
             script,
             "other=$(conntrack -L -p udp --orig-src {inside} 2>/dev/null |
 sed -n 's/.* src={inside} dst=[^ ]* sport=\\([0-9]*\\) .*/\\1/p' | sort -un |
-awk -v seed=\"$(od -An -N4 -tu4 /dev/urandom)\" '{{ taken[$1]; inner[++n] = $1 }} END {{
+awk -v seed=\"{SEED}\" '{{ taken[$1]; inner[++n] = $1 }} END {{
   srand(seed)
   for (i = 1; i <= n; i++) {{
     do port = {first} + int(rand() * {all}); while (port in taken)
@@ -256,6 +256,24 @@ mod tests {
             .status()
             .unwrap();
         assert!(status.success(), "{script}");
+    }
+
+    /// Flows of the last box that the kernel remembers must not meet this one's.
+    #[test]
+    fn no_two_boxes_draw_the_same_ports() {
+        let spec = NatSpec::from(Behaviour::SYMMETRIC);
+        let ports = nat_box(spec).ports;
+        let script = format!("{}echo ${{PORTS%%,*}}", spec.router().ports(ports));
+        let drawn: Vec<String> = (0..16)
+            .map(|_| {
+                let output = std::process::Command::new("sh")
+                    .args(["-c", &script])
+                    .output();
+                String::from_utf8(output.unwrap().stdout).unwrap()
+            })
+            .collect();
+        let different: std::collections::BTreeSet<&String> = drawn.iter().collect();
+        assert!(different.len() > 12, "{drawn:?}");
     }
 
     #[test]

@@ -279,27 +279,33 @@ impl Router {
         let list = |name: &str, first: u16, of: u16, take: u16| {
             format!("{name}=$(shuffled {first} {of} {take})\n")
         };
+        let shuffled = SHUFFLED.replace("SEED", SEED);
         if let Some(size) = self.port_block {
             let each = (0..blocks(size, ports)).map(|index| {
                 let first = ports.first + u16::from(index) * size;
                 list(&format!("BLOCK{index}"), first, size, size)
             });
-            return format!("{SHUFFLED}{}", each.collect::<String>());
+            return format!("{shuffled}{}", each.collect::<String>());
         }
         if self.port_preservation {
             return String::new();
         }
         let all = ports.last - ports.first + 1;
         format!(
-            "{SHUFFLED}{}",
+            "{shuffled}{}",
             list("PORTS", ports.first, all, drawn(ports))
         )
     }
 }
 
+/// A seed for awk, as a word of a shell. Half of 32 bits: mawk takes everything above
+/// for one and the same, and a box that was made anew would draw the ports of the flows
+/// that the kernel still remembers, and lose its own.
+pub const SEED: &str = "$(($(od -An -N4 -tu4 /dev/urandom) / 2))";
+
 /// Numbered ports out of a range, in no order that anybody could guess.
 const SHUFFLED: &str = r#"shuffled() {
-  awk -v first="$1" -v all="$2" -v take="$3" -v seed="$(od -An -N4 -tu4 /dev/urandom)" 'BEGIN {
+  awk -v first="$1" -v all="$2" -v take="$3" -v seed="SEED" 'BEGIN {
     srand(seed); for (i = 0; i < all; i++) port[i] = first + i
     for (i = 0; i < take; i++) {
       j = i + int(rand() * (all - i)); drawn = port[j]; port[j] = port[i]; port[i] = drawn

@@ -4,7 +4,8 @@
 use std::net::IpAddr;
 use std::time::Duration;
 
-use futures::future::{join_all, try_join_all};
+use fleet::FleetError;
+use futures::future::try_join_all;
 use model::inventory::NodeName;
 use model::suite::Act;
 
@@ -41,29 +42,26 @@ pub async fn rejoin(context: &Context<'_>, nodes: &[NodeName]) -> Result<(), Ste
     })
 }
 
-/// Ends the testers' processes, and says which of them answer again.
+/// Ends the testers' processes, and says which of them answer again. A host that does
+/// not do it is no failure of a tester.
 pub async fn end_testers(
     context: &Context<'_>,
     act: Act,
     nodes: &[NodeName],
-) -> Vec<(NodeName, Result<(), AgentError>)> {
+) -> Result<Vec<(NodeName, Result<(), AgentError>)>, StepError> {
     let ended = testers(context, nodes).map(|(node, tester)| async move {
         let unit = tester.unit.as_str();
         let command: &[&str] = match act {
             Act::Restart => &["systemctl", "restart", unit],
             _ => &["systemctl", "kill", "--signal=SIGKILL", unit],
         };
-        let done = tester.host.run(command, COMMAND).await;
-        let answer = match done {
-            Ok(_) => tester.restarted().await,
-            Err(_) => Err(AgentError::Gone {
-                node: node.clone(),
-                method: "perform",
-            }),
-        };
-        (node.clone(), answer)
+        tester.host.run(command, COMMAND).await?;
+        Ok((node.clone(), tester.restarted().await))
     });
-    join_all(ended).await
+    try_join_all(ended).await.map_err(|error: FleetError| {
+        let why = crate::error_chain(&error);
+        StepError::Infrastructure(format!("cannot end testers: {why}"))
+    })
 }
 
 fn testers<'a>(

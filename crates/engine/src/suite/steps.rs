@@ -160,15 +160,16 @@ impl<'a> Session<'a> {
     async fn act(&mut self, act: Act, step: &Step, nodes: &[NodeName]) -> Result<(), StepError> {
         match act {
             Act::CutOff => {
-                act::cut_off(self.context, nodes).await?;
+                // Also where only some of them could be: they are joined again at the end.
                 self.cut_off = nodes.to_vec();
+                act::cut_off(self.context, nodes).await?;
             }
             Act::Rejoin => {
                 act::rejoin(self.context, &self.cut_off).await?;
                 self.cut_off.clear();
             }
             Act::Crash | Act::Restart => {
-                for (node, came_back) in act::end_testers(self.context, act, nodes).await {
+                for (node, came_back) in act::end_testers(self.context, act, nodes).await? {
                     self.absent.insert(node.clone());
                     self.said.remove(&node);
                     self.take_down(step, &node, came_back.map(|()| Performed::default()))?;
@@ -194,7 +195,12 @@ impl<'a> Session<'a> {
         let among = self.successes.get(&wire.per).copied().unwrap_or(0);
         match sent {
             Err(error) => self.context.find(format!("`{}`: {error}", wire.measure)),
-            Ok(Some((before, after))) if among > 0 && after >= before => {
+            Ok(Some((before, after))) if after < before => self.context.find(format!(
+                "`{}`: {after} bytes had been sent after a step, and {before} before it: \
+                 somebody began to count anew",
+                wire.measure
+            )),
+            Ok(Some((before, after))) if among > 0 => {
                 #[expect(clippy::cast_precision_loss, reason = "far below 2^52 bytes")]
                 let each = (after - before) as f64 / f64::from(among);
                 self.record(

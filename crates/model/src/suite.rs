@@ -163,6 +163,24 @@ pub struct SuiteConfig {
 pub const STEPS_DONE: &str = "steps_done";
 
 impl SuiteConfig {
+    /// Words of its steps that name nothing, and why.
+    pub fn faults(&self) -> Vec<(String, String)> {
+        let wires = self.steps.iter().filter_map(|step| step.wire.as_ref());
+        let wanted = wires.flat_map(|wire| {
+            let where_to = (&wire.measure, Kind::Samples, "samples in bytes");
+            [where_to, (&wire.per, Kind::Rate, "a rate")]
+        });
+        wanted
+            .filter(|(name, kind, _)| self.measures.get(*name).is_none_or(|m| m.kind != *kind))
+            .map(|(name, _, what)| {
+                (
+                    name.clone(),
+                    format!("`{name}` is no measure of it that is {what}"),
+                )
+            })
+            .collect()
+    }
+
     pub fn named(&self, name: &str) -> Suite {
         let declared = self.measures.iter().map(|(name, def)| MeasureDef {
             name: name.clone(),
@@ -268,5 +286,19 @@ pub(crate) fn samples(
         unit,
         better,
         ..rate(name, how, blind)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn half_changes_sides_and_one_goes_round() {
+        let all = ["a", "b", "c"];
+        assert_eq!(At::Half.of(&all, 0), ["a", "c"]);
+        assert_eq!(At::Half.of(&all, 1), ["b"]);
+        assert_eq!(At::One.of(&all, 4), ["b"]);
+        assert_eq!(At::Turns.of(&all, 7), all);
     }
 }

@@ -289,6 +289,12 @@ fn problems(config: &Config, source: &Source) -> Vec<Problem> {
             ));
         }
     }
+    for (name, suite) in &config.suites {
+        found.extend(suite.faults().into_iter().map(|(word, message)| {
+            let message = format!("suites.{name}: {message}");
+            source.problem_with(&word, message, "declare it under `measures`")
+        }));
+    }
     let peers = config.deploy.peers_per_node;
     if !(1..=MOST_PEERS).contains(&peers) {
         found.push(source.problem_with(
@@ -495,6 +501,26 @@ mod tests {
 
     /// The request's "Main Config", unchanged.
     const SAMPLE: &str = include_str!("sample.yaml");
+
+    #[test]
+    fn what_a_step_counts_for_has_to_be_declared() {
+        let text = "suites:
+  s:
+    does: x
+    steps: [{ step: a, wire: { measure: bytes_each, per: came } }]
+    measures:
+      came: { kind: samples, better: lower, how: x, blind: x }
+";
+        let problems = format!("{:?}", read("config.yaml", text).unwrap_err());
+        assert!(
+            problems.contains("`bytes_each` is no measure"),
+            "{problems}"
+        );
+        assert!(
+            problems.contains("`came` is no measure of it that is a rate"),
+            "{problems}"
+        );
+    }
 
     #[test]
     fn the_requests_sample_reads_unchanged() {

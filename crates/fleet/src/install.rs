@@ -87,8 +87,8 @@ impl Host {
         Ok(sent)
     }
 
-    /// One round trip. What is used again counts as new, so that `prune` keeps it;
-    /// what an upload left that was cut off long ago is removed.
+    /// One round trip. What is used again counts as new, so that `prune` keeps it, and
+    /// has its name again, by which others start it; what an upload left that was cut off long ago is removed.
     async fn look(
         &self,
         artifacts: &[&Artifact],
@@ -103,8 +103,9 @@ df -B1 --output=avail {dir} | tail -n 1\n"
         );
         for artifact in artifacts {
             let path = quote(&artifact.path_in(install_path));
+            let name = quote(&artifact.name);
             script.push_str(&format!(
-                "if [ -x {path} ]; then touch {path}; echo there; else echo missing; fi\n"
+                "if [ -x {path} ]; then touch {path}; ln -sfn {path} {dir}/{name}; echo there; else echo missing; fi\n"
             ));
         }
         let answer = self

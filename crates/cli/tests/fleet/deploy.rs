@@ -273,6 +273,9 @@ async fn prune_keeps_the_current_and_the_previous_also_after_going_back() {
         let services = [service("prune", &versions[which], "1000")];
         host.install(&services, path, |_, _| {}).await.unwrap();
         host.prune(&[&versions[which]], path).await.unwrap();
+        // A tester starts what stands beside it by its name.
+        let named = sh(&host, "readlink /opt/prune/sleeper").await;
+        assert_eq!(named, versions[which].path_in(path));
     }
     let kept = sh(&host, "ls /opt/prune").await;
     for (version, stays) in versions.iter().zip([true, false, true]) {

@@ -1,19 +1,7 @@
 //! Tells the tester which saorsa-core it links: the stack has no constant for it.
 
-use std::path::Path;
+include!("../agent/stack_version.rs");
 
 fn main() {
-    let lock = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../Cargo.lock");
-    println!("cargo:rerun-if-changed={}", lock.display());
-    let text = std::fs::read_to_string(&lock)
-        .unwrap_or_else(|error| panic!("cannot read {}: {error}", lock.display()));
-    let version = text
-        .split("[[package]]")
-        .find(|package| package.contains("name = \"saorsa-core\"\n"))
-        .and_then(|package| package.lines().find_map(|l| l.strip_prefix("version = ")))
-        .unwrap_or_else(|| panic!("{} has no saorsa-core", lock.display()));
-    println!(
-        "cargo:rustc-env=SAORSA_CORE_VERSION={}",
-        version.trim_matches('"')
-    );
+    export_stack_version("saorsa-core", "SAORSA_CORE_VERSION");
 }

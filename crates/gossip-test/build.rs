@@ -1,19 +1,7 @@
-//! Tells the tester which saorsa-gossip it links: the stack has no constant for it.
+//! Tells the tester which saorsa-gossip it links: the stack has no constant for it. Its crates are released together.
 
-use std::path::Path;
+include!("../agent/stack_version.rs");
 
 fn main() {
-    let lock = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../Cargo.lock");
-    println!("cargo:rerun-if-changed={}", lock.display());
-    let text = std::fs::read_to_string(&lock)
-        .unwrap_or_else(|error| panic!("cannot read {}: {error}", lock.display()));
-    let version = text
-        .split("[[package]]")
-        .find(|package| package.contains("name = \"saorsa-gossip-pubsub\"\n"))
-        .and_then(|package| package.lines().find_map(|l| l.strip_prefix("version = ")))
-        .unwrap_or_else(|| panic!("{} has no saorsa-gossip-pubsub", lock.display()));
-    println!(
-        "cargo:rustc-env=SAORSA_GOSSIP_VERSION={}",
-        version.trim_matches('"')
-    );
+    export_stack_version("saorsa-gossip-pubsub", "SAORSA_GOSSIP_VERSION");
 }

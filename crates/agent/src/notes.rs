@@ -13,16 +13,27 @@ pub struct Notes(Vec<Taken>);
 pub type Conditions<'a> = &'a [(&'a str, &'a str)];
 
 impl Notes {
-    /// One trial of a rate.
-    pub fn trial(&mut self, measure: &str, conditions: Conditions<'_>, went: Result<(), String>) {
+    /// One trial of a rate; hands on what there is, where it succeeded.
+    pub fn trial<T>(
+        &mut self,
+        measure: &str,
+        conditions: Conditions<'_>,
+        went: Result<T, String>,
+    ) -> Option<T> {
         let taken = self.of(measure, conditions, || Values::Outcomes(Vec::new()));
         if let Values::Outcomes(outcomes) = &mut taken.values {
             outcomes.push(match went {
-                Ok(()) => Trial::Success,
+                Ok(_) => Trial::Success,
                 Err(_) => Trial::Failure,
             });
         }
-        taken.detail = taken.detail.take().or(went.err());
+        match went {
+            Ok(value) => Some(value),
+            Err(why) => {
+                taken.detail.get_or_insert(why);
+                None
+            }
+        }
     }
 
     /// One number, in the measure's unit.
@@ -86,9 +97,9 @@ mod tests {
     fn values_of_the_same_conditions_are_one_entry_with_the_first_failure() {
         let mut notes = Notes::default();
         notes.trial("answered", &[("to", "a")], Ok(()));
-        notes.trial("answered", &[("to", "b")], Err("silence".into()));
+        notes.trial::<()>("answered", &[("to", "b")], Err("silence".into()));
         let mut more = Notes::default();
-        more.trial("answered", &[("to", "b")], Err("again".into()));
+        more.trial::<()>("answered", &[("to", "b")], Err("again".into()));
         more.sample("request_ms", &[], 2.0);
         notes.append(more);
         let taken = notes.taken();

@@ -87,7 +87,7 @@ async fn start(call: &Perform, notes: &mut Notes) -> Result<Peer, Failure> {
         notes.trial("joined", &[], Ok(()));
     } else {
         let tried = &call.coordinators;
-        notes.trial("joined", &[], Err(format!("nobody of {tried:?} let it in")));
+        notes.trial::<()>("joined", &[], Err(format!("nobody of {tried:?} let it in")));
     }
     Ok(peer)
 }
@@ -114,7 +114,7 @@ async fn address(peer: &Peer, call: &Perform, notes: &mut Notes) {
         notes.sample("relay_ms", &[], millis_since(began));
         notes.trial("relay_acquired", &[], Ok(()));
     } else {
-        notes.trial(
+        notes.trial::<()>(
             "relay_acquired",
             &[],
             Err(format!("no relay address after {:?}", began.elapsed())),
@@ -171,7 +171,7 @@ async fn connect(peer: &Peer, call: &Perform, to: Fellow) -> Notes {
         true => "it publishes no address".to_owned(),
         false => errors.join("; "),
     };
-    notes.trial("connected", &[("to", &to.node)], Err(said));
+    notes.trial::<()>("connected", &[("to", &to.node)], Err(said));
     notes
 }
 

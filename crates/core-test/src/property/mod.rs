@@ -43,7 +43,10 @@ pub async fn step(call: &Perform) -> Result<Performed, Failure> {
         for (operation, took) in done.took {
             notes.sample("operation_ms", &[("operation", operation)], took);
         }
-        notes.trial("properties_hold", &[("seed", &seed)], done.went);
+        // A case that had no time to begin says nothing.
+        if let Some(went) = done.went {
+            notes.trial("properties_hold", &[("seed", &seed)], went);
+        }
         if Instant::now() >= until || first.is_some() {
             break;
         }
@@ -59,9 +62,9 @@ fn seed_of(call: &Perform, number: u64) -> String {
     hex::encode(&Sha256::digest(words)[..8])
 }
 
-/// What became of a case.
+/// What became of a case; nothing, where it was not begun.
 struct Done {
-    went: Result<(), String>,
+    went: Option<Result<(), String>>,
     took: Vec<(&'static str, f64)>,
 }
 
@@ -73,7 +76,7 @@ async fn run(host: IpAddr, seed: String, length: usize, until: Instant) -> Done 
         Done { went, took }
     });
     went.await.unwrap_or_else(|error| Done {
-        went: Err(format!("the case panicked: {error}")),
+        went: Some(Err(format!("the case panicked: {error}"))),
         took: Vec::new(),
     })
 }
@@ -86,7 +89,7 @@ fn search(
     length: usize,
     until: Instant,
     took: &mut Vec<(&'static str, f64)>,
-) -> Result<(), String> {
+) -> Option<Result<(), String>> {
     let config = Config {
         cases: 1,
         max_shrink_iters: SHRINK_RUNS,
@@ -97,6 +100,7 @@ fn search(
     let bytes: [u8; 32] = Sha256::digest(seed).into();
     let rng = TestRng::from_seed(RngAlgorithm::ChaCha, &bytes);
     let took = std::cell::RefCell::new(took);
+    let is_begun = std::cell::Cell::new(false);
     let outcome = TestRunner::new_with_rng(config, rng).run(
         &operation::sequence(length),
         |operations: Vec<Operation>| {
@@ -104,17 +108,21 @@ fn search(
             if Instant::now() >= until {
                 return Ok(());
             }
+            is_begun.set(true);
             let ran = runtime.block_on(case::run(host, &operations));
             took.borrow_mut().extend(ran.took);
             ran.went.map_err(proptest::test_runner::TestCaseError::fail)
         },
     );
-    match outcome {
+    if !is_begun.get() {
+        return None;
+    }
+    Some(match outcome {
         Ok(()) => Ok(()),
         Err(TestError::Fail(reason, shortest)) => Err(format!(
             "{reason}; shortest: {}",
             operation::write(&shortest)
         )),
         Err(TestError::Abort(reason)) => Err(format!("aborted: {reason}")),
-    }
+    })
 }

@@ -73,12 +73,9 @@ impl Daemon {
     }
 
     pub async fn initialize(&mut self) -> Result<(), String> {
-        let params = json!({
-            "protocolVersion": "2024-11-05",
-            "capabilities": {},
-            "clientInfo": { "name": "vps-test", "version": env!("CARGO_PKG_VERSION") },
-        });
-        self.ask("initialize", params).await.map(drop)
+        self.ask("initialize", program::introduction())
+            .await
+            .map(drop)
     }
 
     /// What a tool says, as JSON where it is JSON.

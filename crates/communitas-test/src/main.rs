@@ -5,7 +5,6 @@ mod daemon;
 mod program;
 mod raw;
 mod suite;
-mod taken;
 mod tester;
 
 fn main() -> std::process::ExitCode {

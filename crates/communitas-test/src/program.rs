@@ -7,8 +7,6 @@ use model::protocol::{Failure, Reason};
 use tokio::process::Command;
 
 pub const NAME: &str = "communitas-mcp";
-/// What the config installs, and what these suites were written against.
-pub const VERSION: &str = "0.1.22";
 
 /// Installed beside this tester: a unit runs a link in the directory that holds it.
 pub fn path() -> Result<PathBuf, Failure> {
@@ -43,6 +41,25 @@ pub fn command(storage: &Path, more: &[&str]) -> Result<Command, Failure> {
         .stderr(Stdio::inherit())
         .kill_on_drop(true);
     Ok(command)
+}
+
+/// What every client says first.
+pub fn introduction() -> serde_json::Value {
+    serde_json::json!({
+        "protocolVersion": "2024-11-05",
+        "capabilities": {},
+        "clientInfo": { "name": "vps-test", "version": env!("CARGO_PKG_VERSION") },
+    })
+}
+
+/// What the program says of itself: whatever was installed is what is tested.
+pub fn version() -> Option<String> {
+    let output = std::process::Command::new(path().ok()?)
+        .arg("--version")
+        .output()
+        .ok()?;
+    let said = String::from_utf8(output.stdout).ok()?;
+    said.split_whitespace().last().map(str::to_owned)
 }
 
 /// A directory that goes with whoever holds it.

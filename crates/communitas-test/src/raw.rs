@@ -47,12 +47,9 @@ impl Server {
     }
 
     pub async fn initialize(&mut self) -> Result<(), String> {
-        let params = json!({
-            "protocolVersion": "2024-11-05",
-            "capabilities": {},
-            "clientInfo": { "name": "vps-test", "version": env!("CARGO_PKG_VERSION") },
-        });
-        self.ask("initialize", params).await.map(drop)
+        self.ask("initialize", program::introduction())
+            .await
+            .map(drop)
     }
 
     /// A proper request and the line that follows it.

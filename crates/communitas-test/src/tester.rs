@@ -23,7 +23,7 @@ impl Tester for CommunitasTester {
             tester: env!("CARGO_PKG_NAME"),
             version: env!("CARGO_PKG_VERSION"),
             stack: program::NAME,
-            stack_version: program::VERSION.into(),
+            stack_version: program::version().unwrap_or_else(|| "unknown".into()),
             capabilities: SUITES.iter().map(|name| format!("suite:{name}")).collect(),
             rungs: Vec::new(),
             log_filter: "communitas_test=info",

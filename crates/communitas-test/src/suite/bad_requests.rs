@@ -1,12 +1,12 @@
 //! What no client should send: every bad request is answered as JSON-RPC 2.0 and MCP
 //! (2024-11-05) say, and harms nobody.
 
+use agent::Notes;
 use model::protocol::{Failure, Performed};
 use serde_json::{Value, json};
 
 use super::performed;
 use crate::raw::Server;
-use crate::taken::Trials;
 
 struct Bad {
     kind: &'static str,
@@ -82,21 +82,19 @@ fn all() -> Vec<Bad> {
 }
 
 pub async fn send() -> Result<Performed, Failure> {
-    let mut taken = Vec::new();
+    let mut notes = Notes::default();
     for bad in all() {
         let mut server = Server::start()?;
-        let mut right = Trials::of("answered_right").when("request", bad.kind);
-        let mut survived = Trials::of("survived").when("request", bad.kind);
         let answered = match server.initialize().await {
             Ok(()) => answer_to(&mut server, &bad).await,
             Err(why) => Err(why),
         };
-        right.add(answered);
-        survived.add(server.lives().await);
+        let kind = [("request", bad.kind)];
+        notes.trial("answered_right", &kind, answered);
+        notes.trial("survived", &kind, server.lives().await);
         server.end().await;
-        taken.extend([right.taken(), survived.taken()]);
     }
-    Ok(performed(taken))
+    Ok(performed(notes))
 }
 
 async fn answer_to(server: &mut Server, bad: &Bad) -> Result<(), String> {

@@ -4,42 +4,29 @@
 use std::net::SocketAddr;
 use std::path::Path;
 
+use agent::Notes;
 use model::protocol::{Failure, Perform, Performed, Reason};
 use serde_json::json;
 
 use super::{number, performed};
 use crate::daemon::Daemon;
 use crate::program;
-use crate::taken::{Trials, samples};
 
 struct Lives {
     at: SocketAddr,
-    starts: Trials,
-    stops: Trials,
-    kept: Trials,
-    start_ms: Vec<f64>,
+    notes: Notes,
 }
 
 pub async fn lives(call: &Perform) -> Result<Performed, Failure> {
     let at = call
         .bind
         .ok_or_else(|| Failure::new(Reason::BadRequest, "this step needs `bind`"))?;
-    let mut lives = Lives {
-        at,
-        starts: Trials::of("starts"),
-        stops: Trials::of("stops"),
-        kept: Trials::of("kept"),
-        start_ms: Vec::new(),
-    };
+    let notes = Notes::default();
+    let mut lives = Lives { at, notes };
     for _ in 0..number(call, "times", 2) {
         lives.live().await?;
     }
-    Ok(performed([
-        lives.starts.taken(),
-        lives.stops.taken(),
-        lives.kept.taken(),
-        samples("start_ms", lives.start_ms),
-    ]))
+    Ok(performed(lives.notes))
 }
 
 impl Lives {
@@ -58,15 +45,18 @@ impl Lives {
             Ok((words, create(&mut first).await?))
         };
         let known: Result<(String, String), String> = known.await;
-        self.stops.add(first.stop().await);
-        let Some((words, entity)) = self.kept.add(known) else {
+        self.notes.trial("stops", &[], first.stop().await);
+        let Some((words, entity)) = self.notes.trial("kept", &[], known) else {
             return Ok(());
         };
         let Some(mut second) = self.start(storage.path(), Some(&words)).await? else {
             return Ok(());
         };
-        self.kept
-            .add(has(&mut second, &entity, "a stop in order").await);
+        self.notes.trial(
+            "kept",
+            &[],
+            has(&mut second, &entity, "a stop in order").await,
+        );
         let later = create(&mut second).await;
         second
             .crash()
@@ -75,10 +65,11 @@ impl Lives {
         let Some(mut third) = self.start(storage.path(), Some(&words)).await? else {
             return Ok(());
         };
-        if let Some(later) = self.kept.add(later) {
-            self.kept.add(has(&mut third, &later, "SIGKILL").await);
+        if let Some(later) = self.notes.trial("kept", &[], later) {
+            self.notes
+                .trial("kept", &[], has(&mut third, &later, "SIGKILL").await);
         }
-        self.stops.add(third.stop().await);
+        self.notes.trial("stops", &[], third.stop().await);
         Ok(())
     }
 
@@ -92,8 +83,8 @@ impl Lives {
             Ok(took) => daemon.initialize().await.map(|()| took),
             Err(why) => Err(why),
         };
-        Ok(self.starts.add(started).map(|took| {
-            self.start_ms.push(took);
+        Ok(self.notes.trial("starts", &[], started).map(|took| {
+            self.notes.sample("start_ms", &[], took);
             daemon
         }))
     }

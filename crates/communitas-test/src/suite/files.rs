@@ -1,5 +1,6 @@
 //! Files written to an entity's disks and read back.
 
+use agent::Notes;
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use model::protocol::{Failure, Perform, Performed};
@@ -10,41 +11,37 @@ use std::time::Instant;
 
 use super::performed;
 use crate::client::Client;
-use crate::taken::{Trials, samples};
 
 const DISKS: &[&str] = &["private", "public", "shared"];
 
 pub async fn round_trip(call: &Perform) -> Result<Performed, Failure> {
     let sizes = call.params["bytes"].as_array().cloned().unwrap_or_default();
     let sizes: Vec<u64> = sizes.iter().filter_map(serde_json::Value::as_u64).collect();
-    let mut all = Vec::new();
-    let mut times = Vec::new();
+    let mut notes = Notes::default();
     let client = match Client::start().await? {
         Ok(client) => client,
         Err(why) => {
-            let mut none = Trials::of("files_kept");
-            none.add::<()>(Err(why));
-            return Ok(performed([none.taken()]));
+            notes.trial::<()>("files_kept", &[], Err(why));
+            return Ok(performed(notes));
         }
     };
     let entity = entity(&client).await;
     for size in sizes {
-        let mut kept = Trials::of("files_kept").when("bytes", size.to_string());
+        let bytes = size.to_string();
         for disk in DISKS {
             let began = Instant::now();
             let outcome = match &entity {
                 Ok(entity) => there_and_back(&client, entity, disk, size).await,
                 Err(why) => Err(why.clone()),
             };
-            if kept.add(outcome).is_some() {
-                times.push(agent::millis_since(began));
+            let kept = notes.trial("files_kept", &[("bytes", &bytes)], outcome);
+            if kept.is_some() {
+                notes.sample("file_ms", &[], agent::millis_since(began));
             }
         }
-        all.push(kept.taken());
     }
     client.stop().await;
-    all.push(samples("file_ms", times));
-    Ok(performed(all))
+    Ok(performed(notes))
 }
 
 async fn entity(client: &Client) -> Result<String, String> {

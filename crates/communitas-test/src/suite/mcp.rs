@@ -2,18 +2,17 @@
 
 use std::time::Instant;
 
+use agent::Notes;
 use model::protocol::{Failure, Perform, Performed};
 use rmcp::model::Tool;
 
 use super::{number, performed};
 use crate::client::Client;
 use crate::program;
-use crate::taken::{Trials, samples};
 
 /// Start, shake hands, stop; again and again.
 pub async fn handshake(call: &Perform) -> Result<Performed, Failure> {
-    let mut handshakes = Trials::of("handshakes");
-    let mut times = Vec::new();
+    let mut notes = Notes::default();
     for _ in 0..number(call, "times", 7) {
         let began = Instant::now();
         let started = Client::start().await?;
@@ -23,15 +22,12 @@ pub async fn handshake(call: &Perform) -> Result<Performed, Failure> {
             check_server(&server)?;
             Ok(client)
         });
-        if let Some(client) = handshakes.add(checked) {
-            times.push(took);
+        if let Some(client) = notes.trial("handshakes", &[], checked) {
+            notes.sample("handshake_ms", &[], took);
             client.stop().await;
         }
     }
-    Ok(performed([
-        handshakes.taken(),
-        samples("handshake_ms", times),
-    ]))
+    Ok(performed(notes))
 }
 
 fn check_server(server: &rmcp::model::ServerPeerInfo) -> Result<(), String> {
@@ -48,7 +44,7 @@ fn check_server(server: &rmcp::model::ServerPeerInfo) -> Result<(), String> {
 
 /// Every tool that is listed, held against what the protocol asks of one.
 pub async fn tools() -> Result<Performed, Failure> {
-    let mut valid = Trials::of("tools_valid");
+    let mut notes = Notes::default();
     let listed = match Client::start().await? {
         Ok(client) => {
             let tools = client.tools().await;
@@ -62,12 +58,12 @@ pub async fn tools() -> Result<Performed, Failure> {
             let mut names = std::collections::BTreeSet::new();
             for tool in &tools {
                 let is_new = names.insert(tool.name.clone());
-                valid.add(check_tool(tool, is_new));
+                notes.trial("tools_valid", &[], check_tool(tool, is_new));
             }
         }
-        Err(why) => drop(valid.add::<()>(Err(why))),
+        Err(why) => drop(notes.trial::<()>("tools_valid", &[], Err(why))),
     }
-    Ok(performed([valid.taken()]))
+    Ok(performed(notes))
 }
 
 /// The client has parsed it into the protocol's types; the rest is said in words there.

@@ -6,13 +6,13 @@ use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
+use agent::Notes;
 use model::protocol::{AttemptId, Failure, Fellow, Perform, Performed};
 use serde_json::{Value, json};
 use tokio::sync::Mutex;
 
 use super::{number, performed};
 use crate::client::Client;
-use crate::taken::{Trials, samples};
 
 const LOOK: Duration = Duration::from_millis(250);
 const ENTITY: &str = "talk";
@@ -60,13 +60,13 @@ impl Talks {
     }
 
     async fn start(&self, call: &Perform) -> Result<Performed, Failure> {
-        let mut done = Trials::of("entities");
+        let mut notes = Notes::default();
         let started = match Client::start().await? {
             Ok(client) => network(client, call).await,
             Err(why) => Err(why),
         };
         let mut said = Value::Null;
-        if let Some(talk) = done.add(started) {
+        if let Some(talk) = notes.trial("entities", &[], started) {
             said = talk.said.lock().await.clone();
             self.0
                 .lock()
@@ -75,7 +75,7 @@ impl Talks {
         }
         Ok(Performed {
             said,
-            ..performed([done.taken()])
+            ..performed(notes)
         })
     }
 }
@@ -115,13 +115,17 @@ fn owner(fellows: &[Fellow]) -> Option<&Fellow> {
 
 impl Talk {
     async fn connect(&self, call: &Perform) -> Performed {
-        let mut connected = Trials::of("connected");
+        let mut notes = Notes::default();
         for fellow in call.fellows.iter().filter(|f| f.said["public"] == true) {
             let arguments = json!({ "peer_four_words": fellow.said["identity"] });
             let outcome = self.client.call("network_connect", arguments).await;
-            connected.add(outcome.map_err(|why| format!("to {}: {why}", fellow.node)));
+            notes.trial(
+                "claimed_connected",
+                &[],
+                outcome.map_err(|why| format!("to {}: {why}", fellow.node)),
+            );
         }
-        performed([connected.taken()])
+        performed(notes)
     }
 
     async fn create(&self, call: &Perform) -> Performed {
@@ -133,50 +137,60 @@ impl Talk {
         if owner(&everybody).is_none_or(|owner| owner.node != call.node) {
             return Performed::default();
         }
-        let mut done = Trials::of("entities");
+        let mut notes = Notes::default();
         let made = self.client.call(
             "create_entity",
             json!({ "name": ENTITY, "entity_type": KIND }),
         );
-        if let Some(made) = done.add(made.await) {
+        if let Some(made) = notes.trial("entities", &[], made.await) {
             let id = made["id"].clone();
             self.said.lock().await["entity"] = id.clone();
             let mut members = vec![];
             for fellow in &call.fellows {
                 let words = fellow.said["words"].clone();
                 let arguments = json!({ "entity_type": KIND, "entity_id": id, "member_id": words, "role": "member" });
-                done.add(self.client.call("add_member", arguments).await);
+                notes.trial(
+                    "entities",
+                    &[],
+                    self.client.call("add_member", arguments).await,
+                );
                 members.push(words);
             }
             let listed = self.client.call(
                 "list_members",
                 json!({ "entity_type": KIND, "entity_id": id }),
             );
-            done.add(
+            notes.trial(
+                "entities",
+                &[],
                 listed
                     .await
                     .and_then(|listed| all_listed(&listed, &members)),
             );
         }
-        performed([done.taken()])
+        performed(notes)
     }
 
     async fn join(&self, call: &Perform) -> Performed {
         let Some(owner) = call.fellows.iter().find(|f| f.said["entity"].is_string()) else {
             return Performed::default();
         };
-        let mut done = Trials::of("entities");
+        let mut notes = Notes::default();
         let arguments = json!({
             "id": owner.said["entity"], "name": ENTITY, "entity_type": KIND,
             "created_by": owner.said["words"],
         });
-        if done
-            .add(self.client.call("join_entity", arguments).await)
+        if notes
+            .trial(
+                "entities",
+                &[],
+                self.client.call("join_entity", arguments).await,
+            )
             .is_some()
         {
             self.said.lock().await["entity"] = owner.said["entity"].clone();
         }
-        performed([done.taken()])
+        performed(notes)
     }
 
     /// A text that is nobody else's.
@@ -185,19 +199,23 @@ impl Talk {
         if entity.is_null() {
             return Performed::default();
         }
-        let mut done = Trials::of("entities");
+        let mut notes = Notes::default();
         let text = format!("{:032x}", rand::random::<u128>());
         let arguments = json!({ "entity_id": entity, "entity_type": KIND, "text": text });
         let at = now_ms();
-        if done
-            .add(self.client.call("send_message", arguments).await)
+        if notes
+            .trial(
+                "entities",
+                &[],
+                self.client.call("send_message", arguments).await,
+            )
             .is_some()
         {
             let mut said = self.said.lock().await;
             said["text"] = text.into();
             said["sent_ms"] = at.into();
         }
-        performed([done.taken()])
+        performed(notes)
     }
 
     async fn collect(&self, call: &Perform) -> Performed {
@@ -232,15 +250,15 @@ impl Talk {
             }
             tokio::time::sleep(LOOK).await;
         }
-        let mut delivered = Trials::of("delivered");
+        let mut notes = Notes::default();
+        for took in came.values() {
+            notes.sample("delivery_ms", &[], *took);
+        }
         for (text, (node, _)) in &wanted {
             let missing = format!("the message of {node} is not here after {patience:?}{last}");
-            delivered.add(came.get(text).ok_or(missing));
+            notes.trial("delivered", &[], came.get(text).ok_or(missing));
         }
-        performed([
-            delivered.taken(),
-            samples("delivery_ms", came.into_values().collect()),
-        ])
+        performed(notes)
     }
 }
 

@@ -6,11 +6,12 @@ pub mod files;
 pub mod mcp;
 pub mod messages;
 
-use model::protocol::{Perform, Performed, Taken};
+use agent::Notes;
+use model::protocol::{Perform, Performed};
 
-fn performed(taken: impl IntoIterator<Item = Option<Taken>>) -> Performed {
+fn performed(notes: Notes) -> Performed {
     Performed {
-        measures: taken.into_iter().flatten().collect(),
+        measures: notes.taken(),
         said: serde_json::Value::Null,
     }
 }

@@ -25,3 +25,33 @@ fn saorsa_gossip_is_judged_by_what_its_peers_measured() {
     ];
     are_taken("saorsa-gossip", "t-start-gossip", &rates);
 }
+
+#[test]
+fn communitas_mcp_is_judged_by_what_its_clients_measured() {
+    let rates = [
+        ("handshakes", 59),
+        ("tools_valid", 1000),
+        ("answered_right", 81),
+        ("survived", 81),
+        ("starts", 59),
+        ("stops", 36),
+        ("kept", 59),
+        ("files_kept", 81),
+        ("claimed_connected", 36),
+        ("delivered", 72),
+    ];
+    are_taken("communitas-mcp", "t-start-communitas", &rates);
+}
+
+#[test]
+fn saorsa_core_is_judged_by_what_its_peers_measured() {
+    let rates = [
+        ("checks", 100),
+        ("joined", 9),
+        ("found", 72),
+        ("connected", 72),
+        ("answered", 72),
+        ("properties_hold", 9),
+    ];
+    are_taken("saorsa-core", "t-start-core", &rates);
+}

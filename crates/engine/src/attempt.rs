@@ -2,6 +2,7 @@
 //! and compare what the two sides say with each other and with the wire.
 
 mod evidence;
+pub mod load;
 
 use std::collections::BTreeMap;
 use std::net::{IpAddr, SocketAddr};
@@ -67,6 +68,7 @@ pub async fn drive(
         caller,
         callee,
         seeds,
+        rungs: &Rung::ALL,
     };
     let began = Timestamp::now();
     let mut climb = Climb::default();
@@ -80,7 +82,9 @@ pub async fn drive(
         Err(error) => outcome_of(error),
     };
     let outcome = blame(outcome, silent.iter().flatten());
-    let account = ends.account(&start.cell.pair, &endpoints).await;
+    let account = ends
+        .account(&start.cell.pair, &endpoints, terms.payload_bytes)
+        .await;
     let outcome = match account.contradiction {
         Some(detail) => Outcome::Infrastructure { detail },
         None => outcome,
@@ -107,6 +111,8 @@ struct Ends<'a> {
     caller: End,
     callee: End,
     seeds: Seeds,
+    /// No other may be tried.
+    rungs: &'a [Rung],
 }
 
 /// Drawn here and told to the sender alone: whoever reports the digest of a
@@ -148,6 +154,16 @@ enum Who {
 
 impl Ends<'_> {
     async fn climb_and_exchange(&self, climb: &mut Climb) -> Result<Exchanged, AgentError> {
+        self.climb(climb).await?;
+        let dialler = if climb.reversed {
+            &self.callee
+        } else {
+            &self.caller
+        };
+        self.exchange(dialler).await
+    }
+
+    async fn climb(&self, climb: &mut Climb) -> Result<(), AgentError> {
         let (caller, callee) = tokio::join!(
             self.prepare(&self.caller, Who::Caller),
             self.prepare(&self.callee, Who::Callee)
@@ -185,13 +201,7 @@ impl Ends<'_> {
                 Ok(connected) => {
                     climb.connected = Some(connected);
                     climb.reversed = rung == Rung::Reverse;
-                    return self
-                        .exchange(if climb.reversed {
-                            &self.callee
-                        } else {
-                            &self.caller
-                        })
-                        .await;
+                    return Ok(());
                 }
                 Err(AgentError::Failed { .. }) => {}
                 Err(fatal) => return Err(fatal),
@@ -207,6 +217,7 @@ impl Ends<'_> {
         known
             .iter()
             .copied()
+            .filter(|rung| self.rungs.contains(rung))
             .filter(|rung| *rung != Rung::Direct || self.callee.public)
             .collect()
     }

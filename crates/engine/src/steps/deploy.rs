@@ -24,7 +24,7 @@ use crate::publish::Publisher;
 use crate::recorder::{Progress, Recorder};
 use crate::registry::{self, Registry};
 use crate::settings::Settings;
-use crate::tester::Tester;
+use crate::tester::{OwnPorts, Tester};
 
 /// How long testers may take to appear in the registry.
 const REGISTRATION: Duration = Duration::from_secs(60);
@@ -436,7 +436,10 @@ impl Work<'_> {
                 let remote = instance.socket(self.settings);
                 let forwarded = host.forward_socket(&remote, &unit).await?;
                 let address = deployment::bind_address(&host.node);
-                let ports = instance.ports(own);
+                let ports = OwnPorts {
+                    range: instance.ports(own),
+                    cooloff: self.settings.cooloff(),
+                };
                 let tester =
                     Tester::connect(Arc::clone(host), unit, forwarded, address, ports).await?;
                 Ok((instance, tester))

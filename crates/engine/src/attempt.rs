@@ -34,6 +34,8 @@ pub struct Terms {
     /// For the payload, both ways.
     pub exchange_timeout: Duration,
     pub observers: Observers,
+    /// Every node's addresses.
+    pub hosts: Vec<IpAddr>,
     /// As they were measured.
     pub nats: BTreeMap<NodeName, Certificate>,
 }
@@ -371,11 +373,22 @@ impl Ends<'_> {
         endpoints
             .caller
             .extend(named_by(callee).filter(|a| is_at(*a, &endpoints.caller)));
-        for side in [&mut endpoints.caller, &mut endpoints.callee] {
+        let sides = [
+            (&mut endpoints.caller, &self.caller),
+            (&mut endpoints.callee, &self.callee),
+        ];
+        for (side, end) in sides {
+            side.retain(|address| !self.is_elsewhere(address.ip(), end));
             side.sort();
             side.dedup();
         }
         endpoints
+    }
+
+    /// Whether this is another node's address, whatever the tester says: a relay's, as
+    /// the other side sees it. What goes between the two is not direct.
+    fn is_elsewhere(&self, address: IpAddr, end: &End) -> bool {
+        self.terms.hosts.contains(&address) && !end.outer.contains(&address)
     }
 
     fn no_rung_left(&self, climb: &Climb) -> AgentError {

@@ -134,6 +134,10 @@ impl<'a> Context<'a> {
             rung_timeout: Duration::from_millis(self.plan.timeout_ms),
             exchange_timeout: EXCHANGE,
             observers: self.settings.observers.clone(),
+            hosts: {
+                let nodes = self.settings.fleet.nodes.iter();
+                nodes.flat_map(|node| node.addresses.clone()).collect()
+            },
             nats: self.recorder.with(|run| {
                 let measured = run.nats.iter();
                 measured

@@ -4,6 +4,7 @@ use std::path::PathBuf;
 
 use fleet::Reach;
 use model::config::{Config, Module};
+use model::family::Family;
 use model::inventory::{Fleet, NodeName};
 
 use crate::capture::Capture;
@@ -40,6 +41,11 @@ pub struct Settings {
 impl Settings {
     pub fn install_path(&self) -> &str {
         &self.config.deploy.install_path
+    }
+
+    /// The address families that are tried.
+    pub fn families(&self) -> &[Family] {
+        &self.config.tests.connectivity.families
     }
 
     /// `saorsa-test-quic-test.service`

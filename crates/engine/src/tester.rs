@@ -6,6 +6,8 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
 use fleet::{Forwarded, Host};
+use model::family::Family;
+use model::inventory::Node;
 use model::protocol::{Hello, PortRange};
 use tokio::sync::Mutex;
 
@@ -20,7 +22,8 @@ pub struct Tester {
     /// That runs it there.
     pub unit: String,
     socket: Forwarded,
-    address: IpAddr,
+    /// One a family, the first the one that suites of steps run over.
+    addresses: Vec<IpAddr>,
     public: bool,
     ports: FreshPorts,
     hello: Hello,
@@ -37,7 +40,7 @@ impl Tester {
         host: Arc<Host>,
         unit: String,
         socket: Forwarded,
-        address: IpAddr,
+        addresses: Vec<IpAddr>,
         ports: PortRange,
     ) -> Result<Self, AgentError> {
         let agent = first_answer(&host, &socket).await?;
@@ -47,7 +50,7 @@ impl Tester {
             host,
             unit,
             socket,
-            address,
+            addresses,
             public,
             ports,
             hello: agent.hello.clone(),
@@ -56,18 +59,25 @@ impl Tester {
     }
 
     /// A fresh end of an attempt. A tester that was restarted is found again.
-    pub async fn end(&self) -> Result<End, AgentError> {
+    ///
+    /// # Errors
+    /// It does not answer, or has no address of this family.
+    pub async fn end(&self, family: Family) -> Result<End, String> {
+        let address = self
+            .address(family)
+            .ok_or_else(|| format!("{} has no {family} address", self.host.name()))?;
         Ok(End {
-            agent: self.agent().await?,
-            bind: self.fresh_bind(),
+            agent: self.agent().await.map_err(|e| e.to_string())?,
+            bind: SocketAddr::new(address, self.ports.next()),
             public: self.public,
-            outer: self.host.node.addresses.clone(),
+            outer: outer(&self.host.node, family),
         })
     }
 
-    /// An address that nothing else of this run is bound to.
-    pub fn fresh_bind(&self) -> SocketAddr {
-        SocketAddr::new(self.address, self.ports.next())
+    /// An address that nothing else of this run is bound to; `None` where the node
+    /// has no address of a family that is tried.
+    pub fn fresh_bind(&self) -> Option<SocketAddr> {
+        Some(SocketAddr::new(*self.addresses.first()?, self.ports.next()))
     }
 
     /// What it said of itself when it was deployed.
@@ -95,9 +105,17 @@ impl Tester {
         Ok(())
     }
 
-    pub fn address(&self) -> IpAddr {
-        self.address
+    pub fn address(&self, family: Family) -> Option<IpAddr> {
+        let mut all = self.addresses.iter().copied();
+        all.find(|address| Family::of(*address) == family)
     }
+}
+
+/// What others see of a node in a family.
+fn outer(node: &Node, family: Family) -> Vec<IpAddr> {
+    let all = fleet::outer_addresses(node).into_iter();
+    all.filter(|address| Family::of(*address) == family)
+        .collect()
 }
 
 /// sshd takes our connection before it tries the tester's socket, and closes it

@@ -92,9 +92,9 @@ impl<'a> Context<'a> {
             exchange_timeout: EXCHANGE,
             observers: self.settings.observers.clone(),
             nats: self.recorder.with(|run| {
-                let measured = run.nats.iter();
+                let measured = run.nats.values().chain(run.firewalls.values());
                 measured
-                    .map(|(node, nat)| (node.clone(), nat.certificate.clone()))
+                    .map(|nat| ((nat.node.clone(), nat.family), nat.certificate.clone()))
                     .collect()
             }),
         }

@@ -7,12 +7,14 @@ use std::time::Duration;
 
 use futures::future::join_all;
 use model::event::Event;
+use model::family::Family;
 use model::inventory::NodeName;
 use model::measure::{Kind, Measured, Trial, Values};
 use model::protocol::{AttemptId, Call, Fellow, Perform, Performed};
 use model::suite::{Act, At, STEPS_DONE, Step, Suite, Wire};
 
 use crate::agent::AgentError;
+use crate::deployment;
 use crate::observer::ObserverError;
 use crate::recorder::RecordError;
 use crate::steps::StepError;
@@ -108,7 +110,7 @@ impl<'a> Session<'a> {
         }
         let binds = nodes
             .iter()
-            .filter_map(|node| Some((node.clone(), context.testers.first_of(node)?.fresh_bind())))
+            .filter_map(|node| Some((node.clone(), context.testers.first_of(node)?.fresh_bind()?)))
             .collect();
         Ok(Some(Self {
             context,
@@ -248,6 +250,8 @@ impl<'a> Session<'a> {
         limit: Duration,
     ) -> Perform {
         let others = self.said.iter().filter(|(other, _)| *other != node);
+        let bind = self.binds.get(node).copied();
+        let coordinators = &self.context.testers.stack_coordinators;
         Perform {
             session: self.id.clone(),
             suite: self.suite.name.to_string(),
@@ -255,8 +259,10 @@ impl<'a> Session<'a> {
             node: node.to_string(),
             cut_off: self.cut_off.iter().map(ToString::to_string).collect(),
             absent: self.absent.iter().map(ToString::to_string).collect(),
-            bind: self.binds.get(node).copied(),
-            coordinators: self.context.testers.stack_coordinators.clone(),
+            bind,
+            coordinators: bind.map_or_else(Vec::new, |bind| {
+                deployment::in_family(coordinators, Family::of(bind.ip()))
+            }),
             fellows: others
                 .map(|(node, said)| Fellow {
                     node: node.to_string(),

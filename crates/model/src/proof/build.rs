@@ -9,7 +9,7 @@ use crate::cells::cells;
 use crate::event::{Entry, Event, EvidenceFile, EvidenceKind, Plan, PlanNode, StopCause};
 use crate::judge;
 use crate::measure::TELLING_AT_ONCE;
-use crate::nat::describe;
+use crate::nat::{Udp, describe};
 use crate::proof::{
     Evidence, JournalMark, MatrixCell, NodeNatProof, PassResult, Proof, ProofNode, Reviewed,
     SCHEMA, TimelineEntry, WanReport,
@@ -294,6 +294,7 @@ fn proof_node(run: &Run, plan: &Plan, node: &PlanNode) -> ProofNode {
             None => "not tried".into(),
         },
         nat: nat_proof(run, node),
+        firewall: firewall_proof(run, node),
         digest,
         services,
         stack,
@@ -317,6 +318,18 @@ fn nat_proof(run: &Run, node: &PlanNode) -> NodeNatProof {
             .map(|m| m.certificate.evidence.clone())
             .unwrap_or_default(),
     }
+}
+
+fn firewall_proof(run: &Run, node: &PlanNode) -> Option<NodeNatProof> {
+    let certificate = &run.firewalls.get(&node.name)?.certificate;
+    Some(NodeNatProof {
+        labelled: match node.udp {
+            Udp::Open => "a firewall without translation".into(),
+            Udp::Blocked => "no UDP gets through".into(),
+        },
+        measured: certificate.describe(),
+        evidence: certificate.evidence.clone(),
+    })
 }
 
 /// Degraded nodes first: nobody may overlook that they are missing.

@@ -12,6 +12,7 @@ use std::time::{Duration, Instant};
 use jiff::Timestamp;
 use model::attempt::{Attempt, AttemptStart, Endpoints, Outcome, RungRecord};
 use model::explain::explain;
+use model::family::Family;
 use model::inventory::NodeName;
 use model::nat::Certificate;
 use model::payload;
@@ -22,11 +23,13 @@ use model::protocol::{
 };
 
 use crate::agent::{Agent, AgentError};
+use crate::deployment::in_family;
 use crate::observer::Observers;
 
 /// What holds for every attempt of a matrix.
 #[derive(Clone)]
 pub struct Terms {
+    /// Of all address families.
     pub coordinators: Vec<SocketAddr>,
     pub payload_bytes: u64,
     /// For each rung on its own.
@@ -37,7 +40,7 @@ pub struct Terms {
     /// Every node's addresses.
     pub hosts: Vec<IpAddr>,
     /// As they were measured.
-    pub nats: BTreeMap<NodeName, Certificate>,
+    pub nats: BTreeMap<(NodeName, Family), Certificate>,
 }
 
 /// One end of an attempt.
@@ -66,6 +69,7 @@ pub async fn drive(
     };
     let ends = Ends {
         id: start.id.clone(),
+        coordinators: in_family(&terms.coordinators, start.cell.pair.family),
         terms,
         caller,
         callee,
@@ -109,6 +113,8 @@ pub async fn drive(
 
 struct Ends<'a> {
     id: AttemptId,
+    /// Of the attempt's address family.
+    coordinators: Vec<SocketAddr>,
     terms: &'a Terms,
     caller: End,
     callee: End,
@@ -228,7 +234,7 @@ impl Ends<'_> {
         let call = Call::Prepare(Prepare {
             attempt: self.id.clone(),
             bind: end.bind,
-            coordinators: self.terms.coordinators.clone(),
+            coordinators: self.coordinators.clone(),
             payload: self.payload(who),
             timeout_ms: self.rung_ms(),
         });
@@ -361,7 +367,7 @@ impl Ends<'_> {
             callee: known_addresses(&self.callee, climb.callee.as_ref(), callee),
         };
         // Each side may know the other's outer address better than the other does.
-        let coordinators = &self.terms.coordinators;
+        let coordinators = &self.coordinators;
         let named_by = |finished: Option<&Finished>| {
             finished
                 .and_then(|f| f.remote)

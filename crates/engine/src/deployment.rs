@@ -2,7 +2,8 @@
 
 use std::net::{IpAddr, SocketAddr};
 
-use fleet::{Artifact, INNER_ADDRESS, NatBox, Service, Unit};
+use fleet::{Artifact, INNER_ADDRESS, NatBox, Service, Unit, inner_v6_address};
+use model::family::Family;
 use model::inventory::{Fleet, Node, NodeName};
 use model::protocol::PortRange;
 
@@ -76,7 +77,8 @@ pub const REGISTRY_TOKENS: &str = "/var/lib/vps-test/registry/tokens.json";
 /// A service that somebody asks by address.
 pub type Placed = (NodeName, SocketAddr);
 
-/// Who has which part, among the nodes that were reached.
+/// Who has which part, among the nodes that were reached. A coordinator is there once
+/// for each address family that is tried.
 #[derive(Debug, Clone)]
 pub struct Parts {
     pub stack_coordinators: Vec<Placed>,
@@ -90,14 +92,25 @@ impl Parts {
         let at = |(name, port): &(NodeName, u16)| {
             Some((name.clone(), SocketAddr::new(node(name)?.address(), *port)))
         };
-        Self {
-            stack_coordinators: settings.bootstrap.iter().filter_map(at).collect(),
-            reference_coordinators: reflectors(
+        let families = settings.families().iter();
+        let of_stack = families.clone().flat_map(|family| {
+            settings.bootstrap.iter().filter_map(move |(name, port)| {
+                let address = node(name)?.address_in(*family)?;
+                Some((name.clone(), SocketAddr::new(address, *port)))
+            })
+        });
+        let of_reference = families.flat_map(|family| {
+            reflectors(
                 &settings.fleet,
+                *family,
                 reflector_port(settings),
                 |name| settings.bootstrap.iter().any(|(known, _)| known == name),
                 is_reached,
-            ),
+            )
+        });
+        Self {
+            stack_coordinators: of_stack.collect(),
+            reference_coordinators: of_reference.collect(),
             registry: settings.registry.as_ref().and_then(at),
         }
     }
@@ -114,10 +127,11 @@ fn reflector_port(settings: &Settings) -> u16 {
     REFLECTOR_PORT + u16::try_from(NEXT_PROJECT * place).unwrap_or(0)
 }
 
-/// Two public nodes from which NATs are measured; those that peers meet through
+/// Two public nodes from which what stands before others is measured in this family; those that peers meet through
 /// have their coordinators' ports open already.
 pub fn reflectors(
     fleet: &Fleet,
+    family: Family,
     port: u16,
     is_bootstrap: impl Fn(&NodeName) -> bool,
     is_reached: impl Fn(&NodeName) -> bool,
@@ -128,10 +142,10 @@ pub fn reflectors(
         .filter(|n| n.is_public() && is_reached(&n.name));
     let mut all: Vec<&Node> = public.collect();
     all.sort_by_key(|node| !is_bootstrap(&node.name));
-    let at = |node: &Node| SocketAddr::new(node.address(), port);
+    let at = |node: &Node| Some(SocketAddr::new(node.address_in(family)?, port));
     all.into_iter()
+        .filter_map(|node| Some((node.name.clone(), at(node)?)))
         .take(2)
-        .map(|node| (node.name.clone(), at(node)))
         .collect()
 }
 
@@ -209,12 +223,27 @@ fn socket_of(unit: &str) -> String {
     format!("/run/vps-test/{}.sock", unit.trim_end_matches(".service"))
 }
 
-/// The address that a node's testers bind.
-pub fn bind_address(node: &Node) -> IpAddr {
-    if node.is_public() {
-        node.address()
-    } else {
-        INNER_ADDRESS.into()
+/// Of these addresses, the ones of one family.
+pub fn in_family(addresses: &[SocketAddr], family: Family) -> Vec<SocketAddr> {
+    let all = addresses.iter().copied();
+    all.filter(|address| Family::of(address.ip()) == family)
+        .collect()
+}
+
+/// The addresses that a node's testers bind, one for each family that is tried and
+/// that the node has.
+pub fn bind_addresses(settings: &Settings, node: &Node) -> Vec<IpAddr> {
+    let families = settings.families().iter();
+    families
+        .filter_map(|family| Some(bind_address(node, node.address_in(*family)?)))
+        .collect()
+}
+
+fn bind_address(node: &Node, outer: IpAddr) -> IpAddr {
+    match outer {
+        _ if node.is_public() => outer,
+        IpAddr::V4(_) => INNER_ADDRESS.into(),
+        IpAddr::V6(v6) => inner_v6_address(v6).into(),
     }
 }
 
@@ -234,20 +263,21 @@ pub fn services(
     {
         services.push(registry(settings, &binaries.registry, *address));
     }
-    services.extend(coordinator(
-        settings,
-        Which::Stack,
-        &binaries.tester,
-        &parts.stack_coordinators,
-        node,
-    ));
-    services.extend(coordinator(
-        settings,
-        Which::Reference,
-        &binaries.reference,
-        &parts.reference_coordinators,
-        node,
-    ));
+    let kinds = [
+        (Which::Stack, &binaries.tester, &parts.stack_coordinators),
+        (
+            Which::Reference,
+            &binaries.reference,
+            &parts.reference_coordinators,
+        ),
+    ];
+    for (which, artifact, all) in kinds {
+        let families = settings.families().iter();
+        services.extend(
+            families
+                .filter_map(|family| coordinator(settings, which, artifact, all, node, *family)),
+        );
+    }
     if peers > 0 {
         let tester = |which, artifact, of| tester(settings, parts, which, artifact, node, of);
         services.push(tester(Which::Reference, &binaries.reference, 1));
@@ -276,9 +306,16 @@ fn coordinator(
     artifact: &Artifact,
     all: &[Placed],
     node: &Node,
+    family: Family,
 ) -> Option<Service> {
-    let words = coordinator_words(all, &node.name)?;
-    let name = format!("{}-coordinator", tester_name(settings, which));
+    let is_of_family = |(_, address): &&Placed| Family::of(address.ip()) == family;
+    let all: Vec<Placed> = all.iter().filter(is_of_family).cloned().collect();
+    let words = coordinator_words(&all, &node.name)?;
+    let suffix = match family {
+        Family::Ipv4 => "",
+        Family::Ipv6 => "-ipv6",
+    };
+    let name = format!("{}-coordinator{suffix}", tester_name(settings, which));
     Some(Service {
         artifact: artifact.clone(),
         unit: unit(settings, &name, "coordinator of vps-test", &words),

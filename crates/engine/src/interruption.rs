@@ -147,7 +147,7 @@ fn due(run: &Run, plan: &Plan, all: &[Cell], (cycle, pass): (u32, u32)) -> Optio
     let least = all.iter().min_by_key(tried).filter(|cell| tried(cell) == 0);
     let still_open = all
         .iter()
-        .filter(|cell| open.contains(&cell.category.to_string()))
+        .filter(|cell| open.contains(&cell.criterion()))
         .min_by_key(tried);
     least.or(still_open).cloned()
 }

@@ -16,10 +16,8 @@ pub fn render(proof: &Proof) -> String {
     report.add_test_suite(criteria(proof));
     let mut cells: BTreeMap<String, Vec<&MatrixCell>> = BTreeMap::new();
     for cell in &proof.matrix {
-        cells
-            .entry(cell.category.to_string())
-            .or_default()
-            .push(cell);
+        let criterion = cell.pair.family.measure(&cell.category.to_string());
+        cells.entry(criterion).or_default().push(cell);
     }
     for (category, cells) in cells {
         let mut suite = TestSuite::new(format!("cells.{category}"));

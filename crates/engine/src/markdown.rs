@@ -5,6 +5,7 @@ use std::fmt::Write;
 use jiff::SignedDuration;
 use model::attempt::Matrix;
 use model::cells::samples;
+use model::family::Family;
 use model::link::RoundTrip;
 use model::measure::Unit;
 use model::proof::{CriterionResult, MatrixCell, Proof};
@@ -68,11 +69,16 @@ fn criteria(out: &mut String, proof: &Proof) {
 
 /// `Direct connections: 100.0% (target: 99%), 72 of 72, 95% interval 95.0–100.0%, margin 4: PASS. …`
 fn criterion_line(c: &CriterionResult) -> String {
-    let name = match c.name.as_str() {
+    let (name, family) = Family::of_measure(&c.name);
+    let name = match name {
         "direct" => "Direct connections",
         "nat_traversed" => "NAT traversal",
         "relay" => "Relay",
         other => other,
+    };
+    let name = match family {
+        Family::Ipv4 => name.to_owned(),
+        Family::Ipv6 => format!("{name} over IPv6"),
     };
     let Some(estimate) = c.estimate else {
         return format!("{name} ({}): {}. {}", c.asks, c.verdict, c.reason);
@@ -270,6 +276,15 @@ fn nodes(out: &mut String, proof: &Proof) {
         );
     }
     for node in &proof.nodes {
+        if let Some(firewall) = &node.firewall {
+            line!(
+                out,
+                "\n{} in IPv6: {}, measured as {}",
+                node.name,
+                firewall.labelled,
+                firewall.measured
+            );
+        }
         if node.reached != "reached" {
             line!(out, "\n{} took no part: {}", node.name, node.reached);
         }
@@ -317,15 +332,16 @@ fn matrix(out: &mut String, proof: &Proof) {
     line!(out);
     line!(
         out,
-        "| From | To | Category | Predicted | Observed | Claimed | Plain UDP | Attempts | Connect |"
+        "| From | To | Family | Category | Predicted | Observed | Claimed | Plain UDP | Attempts | Connect |"
     );
-    line!(out, "|---|---|---|---|---|---|---|---|---|");
+    line!(out, "|---|---|---|---|---|---|---|---|---|---|");
     for cell in &proof.matrix {
         line!(
             out,
-            "| {} | {} | {} | {} | {} | {} | {} | {} of {} | {} |",
+            "| {} | {} | {} | {} | {} | {} | {} | {} | {} of {} | {} |",
             cell.pair.caller_name(),
             cell.pair.callee_name(),
+            cell.pair.family,
             cell.category,
             cell.predicted,
             cell.observed,

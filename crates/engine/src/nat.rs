@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use fleet::{Artifact, FleetError, Host, INNER_ADDRESS, NatBox, Service, Unit};
 use futures::future::try_join_all;
+use model::family::Family;
 use model::inventory::{Fleet, NodeName};
 use model::nat::{NatSpec, Observations};
 use model::protocol::{Call, PortRange, Probe, Reflector};
@@ -104,7 +105,8 @@ impl Prober {
         fleet: &Fleet,
         is_bootstrap: impl Fn(&NodeName) -> bool,
     ) -> Vec<Placed> {
-        deployment::reflectors(fleet, PROBER_REFLECTOR_PORT, is_bootstrap, |_| true)
+        let port = PROBER_REFLECTOR_PORT;
+        deployment::reflectors(fleet, Family::Ipv4, port, is_bootstrap, |_| true)
     }
 
     /// Has these hosts reflect.

@@ -8,6 +8,7 @@ use model::cells::{Population, population};
 use model::config::{Choice, Config, CriteriaMode, ProofMode};
 use model::event::{Plan, PlanNode, StackSource};
 use model::expr::{Expr, ExprError};
+use model::family::Family;
 use model::inventory::{Fleet, Node};
 use model::nat::theory::Category;
 use model::sample::Sample;
@@ -74,7 +75,7 @@ pub fn plan(config: &Config, module: &str, fleet: &Fleet, wish: &Wish) -> Result
         CriteriaMode::Threshold | CriteriaMode::AllPass => targets(config, wish, &nodes)?,
         CriteriaMode::Improvement | CriteriaMode::Custom => Vec::new(),
     };
-    let expressions = expressions(wish, &nodes)?;
+    let expressions = expressions(wish, &tests.families, &nodes)?;
     if wish.criteria == CriteriaMode::Improvement && wish.baseline.is_none() {
         let what = "an earlier run to compare with";
         return Err(PlanError::Missing {
@@ -92,6 +93,7 @@ pub fn plan(config: &Config, module: &str, fleet: &Fleet, wish: &Wish) -> Result
         fleet: fleet.name.clone(),
         runs_on: wish.runs_on.clone(),
         nodes,
+        families: tests.families.clone(),
         sample,
         suites: wish.suites.clone(),
         criteria,
@@ -128,6 +130,10 @@ fn plan_node(config: &Config, fleet: &Fleet, node: &Node) -> PlanNode {
             .unwrap_or_default(),
         expected_success: node.nat.as_ref().and_then(|nat| nat.expected_success),
         peers: node.peers.unwrap_or(config.deploy.peers_per_node),
+        families: [Family::Ipv4, Family::Ipv6]
+            .into_iter()
+            .filter(|family| node.address_in(*family).is_some())
+            .collect(),
     }
 }
 
@@ -144,7 +150,7 @@ fn sample(
     let pairs = usize::try_from(wanted).unwrap_or(usize::MAX);
     let mut is_needed = false;
     for suite in &wish.suites {
-        let all = population(nodes, suite);
+        let all = population(nodes, &config.tests.connectivity.families, suite);
         if pairs < all.pairs.min(all.behaviours) {
             return Err(PlanError::SmallSample {
                 pairs,
@@ -179,7 +185,11 @@ fn targets(config: &Config, wish: &Wish, nodes: &[PlanNode]) -> Result<Vec<Crite
 }
 
 /// The user's own criteria, every word of which must be measured on this fleet.
-fn expressions(wish: &Wish, nodes: &[PlanNode]) -> Result<Vec<String>, PlanError> {
+fn expressions(
+    wish: &Wish,
+    families: &[Family],
+    nodes: &[PlanNode],
+) -> Result<Vec<String>, PlanError> {
     if wish.criteria != CriteriaMode::Custom {
         return Ok(Vec::new());
     }
@@ -192,11 +202,12 @@ fn expressions(wish: &Wish, nodes: &[PlanNode]) -> Result<Vec<String>, PlanError
     let expr = Expr::read(&text, &wish.suites)?;
     for comparison in expr.comparisons() {
         let suite = wish.suites.iter().find(|s| s.name == comparison.suite);
-        let there = suite.map(|suite| population(nodes, suite).categories);
+        let there = suite.map(|suite| population(nodes, families, suite).categories);
+        let (measure, family) = Family::of_measure(&comparison.measure);
         let category = Category::ALL
             .into_iter()
-            .find(|category| category.to_string() == comparison.measure);
-        if category.is_some_and(|category| !there.unwrap_or_default().contains(&category)) {
+            .find(|category| category.to_string() == measure);
+        if category.is_some_and(|c| !there.unwrap_or_default().contains(&(family, c))) {
             return Err(PlanError::NoCells {
                 measure: comparison.measure.clone(),
                 suite: comparison.suite.clone(),
@@ -206,21 +217,26 @@ fn expressions(wish: &Wish, nodes: &[PlanNode]) -> Result<Vec<String>, PlanError
     Ok(vec![text])
 }
 
-/// The config's targets, of the categories that this suite has cells of.
+/// The config's targets, of the categories that this suite has cells of, in each family.
 fn of_categories(config: &Config, suite: &Suite, nodes: &[PlanNode]) -> Vec<Criterion> {
-    let Population { categories, .. } = population(nodes, suite);
-    let there: BTreeSet<String> = categories.iter().map(Category::to_string).collect();
     let tests = &config.tests.connectivity;
-    let targets = tests
-        .success_criteria
-        .named()
-        .into_iter()
-        .zip(tests.margins.named());
-    targets
-        .filter(|((name, _), _)| there.contains(*name))
-        .map(|((name, target), (_, margin))| Criterion {
+    let Population { categories, .. } = population(nodes, &tests.families, suite);
+    let there: BTreeSet<String> = categories
+        .iter()
+        .map(|(family, category)| family.measure(&category.to_string()))
+        .collect();
+    let named = tests.success_criteria.named().into_iter();
+    let targets: Vec<_> = named.zip(tests.margins.named()).collect();
+    let in_families = tests.families.iter().flat_map(|family| {
+        targets
+            .iter()
+            .map(|((name, target), (_, margin))| (family.measure(name), *target, *margin))
+    });
+    in_families
+        .filter(|(name, ..)| there.contains(name))
+        .map(|(name, target, margin)| Criterion {
             suite: suite.name.clone(),
-            name: name.to_owned(),
+            name,
             target,
             margin,
         })

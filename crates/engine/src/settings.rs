@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use fleet::Reach;
 use model::config::{Config, Module};
+use model::family::Family;
 use model::inventory::{Fleet, NodeName};
 
 use crate::capture::Capture;
@@ -41,6 +42,11 @@ pub struct Settings {
 impl Settings {
     pub fn install_path(&self) -> &str {
         &self.config.deploy.install_path
+    }
+
+    /// The address families that are tried.
+    pub fn families(&self) -> &[Family] {
+        &self.config.tests.connectivity.families
     }
 
     /// `saorsa-test-quic-test.service`

@@ -7,6 +7,8 @@ use std::sync::{Arc, PoisonError};
 use std::time::{Duration, Instant};
 
 use fleet::{Forwarded, Host};
+use model::family::Family;
+use model::inventory::Node;
 use model::protocol::{Hello, PortRange};
 use tokio::sync::Mutex;
 
@@ -21,7 +23,8 @@ pub struct Tester {
     /// That runs it there.
     pub unit: String,
     socket: Forwarded,
-    address: IpAddr,
+    /// One a family, the first the one that suites of steps run over.
+    addresses: Vec<IpAddr>,
     public: bool,
     ports: FreshPorts,
     hello: Hello,
@@ -38,7 +41,7 @@ impl Tester {
         host: Arc<Host>,
         unit: String,
         socket: Forwarded,
-        address: IpAddr,
+        addresses: Vec<IpAddr>,
         ports: OwnPorts,
     ) -> Result<Self, AgentError> {
         let agent = first_answer(&host, &socket).await?;
@@ -48,7 +51,7 @@ impl Tester {
             host,
             unit,
             socket,
-            address,
+            addresses,
             public,
             ports,
             hello: agent.hello.clone(),
@@ -57,19 +60,27 @@ impl Tester {
     }
 
     /// A fresh end of an attempt. A tester that was restarted is found again.
-    pub async fn end(&self) -> Result<End, AgentError> {
+    ///
+    /// # Errors
+    /// It does not answer, or has no address of this family.
+    pub async fn end(&self, family: Family) -> Result<End, String> {
+        let address = self
+            .address(family)
+            .ok_or_else(|| format!("{} has no {family} address", self.host.name()))?;
         Ok(End {
-            agent: self.agent().await?,
-            bind: self.fresh_bind().await,
+            agent: self.agent().await.map_err(|e| e.to_string())?,
+            bind: SocketAddr::new(address, self.ports.next().await),
             public: self.public,
-            outer: self.host.node.addresses.clone(),
+            outer: outer(&self.host.node, family),
         })
     }
 
     /// An address that nothing else of this run is bound to, and that no NAT has a
-    /// mapping of any more.
-    pub async fn fresh_bind(&self) -> SocketAddr {
-        SocketAddr::new(self.address, self.ports.next().await)
+    /// mapping of any more; `None` where the node has no address of a family that is
+    /// tried.
+    pub async fn fresh_bind(&self) -> Option<SocketAddr> {
+        let address = *self.addresses.first()?;
+        Some(SocketAddr::new(address, self.ports.next().await))
     }
 
     /// What it said of itself when it was deployed.
@@ -97,9 +108,17 @@ impl Tester {
         Ok(())
     }
 
-    pub fn address(&self) -> IpAddr {
-        self.address
+    pub fn address(&self, family: Family) -> Option<IpAddr> {
+        let mut all = self.addresses.iter().copied();
+        all.find(|address| Family::of(*address) == family)
     }
+}
+
+/// What others see of a node in a family.
+fn outer(node: &Node, family: Family) -> Vec<IpAddr> {
+    let all = fleet::outer_addresses(node).into_iter();
+    all.filter(|address| Family::of(*address) == family)
+        .collect()
 }
 
 /// sshd takes our connection before it tries the tester's socket, and closes it

@@ -295,7 +295,7 @@ for unit in $(grep -ls '^{MARK}' {UNITS}/*.service); do
   esac
   rm -f $unit
 done
-[ -e /var/lib/vps-test/natbox/down ] && sh /var/lib/vps-test/natbox/down
+{firewall}[ -e /var/lib/vps-test/natbox/down ] && sh /var/lib/vps-test/natbox/down
 systemctl stop '{CAPTURES}' 2>/dev/null
 command -v nft >/dev/null && nft delete table {COUNTERS} 2>/dev/null
 command -v nft >/dev/null && nft delete table {SEPARATION} 2>/dev/null
@@ -309,6 +309,7 @@ rm -rf /var/lib/vps-test
 rm -f /run/vps-test/*.sock /run/vps-test/.lock; rmdir --ignore-fail-on-non-empty /run/vps-test 2>/dev/null
 systemctl daemon-reload; systemctl reset-failed 2>/dev/null; true",
             path = quote(install_path.trim_end_matches('/')),
+            firewall = crate::firewall::REMOVE,
             digest = "?".repeat(64),
         );
         self.script_ok(&script, None, Duration::from_secs(60))

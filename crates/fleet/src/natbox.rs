@@ -3,6 +3,8 @@
 
 mod script;
 
+pub(crate) use script::let_forward;
+
 use std::net::Ipv4Addr;
 use std::time::Duration;
 
@@ -102,10 +104,11 @@ touch {DIRECTORY}/applied",
         let unit = NatBox::UNIT;
         let script = format!(
             "[ -e /etc/systemd/system/{unit} ] || {{ echo none; exit 0; }}
-systemctl disable -q --now {unit} 2>/dev/null
+{firewall}systemctl disable -q --now {unit} 2>/dev/null
 [ -e {DIRECTORY}/down ] && sh {DIRECTORY}/down
 rm -rf /etc/systemd/system/{unit} {DIRECTORY}
-systemctl daemon-reload"
+systemctl daemon-reload",
+            firewall = crate::firewall::REMOVE,
         );
         let said = self.script_ok(&script, None, QUICK).await?;
         Ok(said.trim() != "none")

@@ -105,7 +105,7 @@ pub struct WanCounters {
     pub spoofed: u64,
     /// To an address that no host has.
     pub no_route: u64,
-    pub not_ipv4: u64,
+    pub not_ip: u64,
     /// UDP that left the hosts, in bytes with the headers of IP and UDP.
     #[serde(default)]
     pub udp_bytes: u64,

@@ -5,7 +5,7 @@
 //! host with it and unmounts everything.
 
 use std::fs::File;
-use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpStream};
+use std::net::{IpAddr, SocketAddr, TcpStream};
 use std::os::fd::{AsFd, AsRawFd};
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::process::Command;
@@ -17,7 +17,7 @@ use nix::mount::{MsFlags, mount};
 use nix::sched::{CloneFlags, unshare};
 use nix::sys::signal::Signal;
 
-use crate::addresses::{self, CONTROLLER};
+use crate::addresses;
 use crate::cgroup::Cgroups;
 use crate::control::{Answer, CONNECT, HostReport, HostState, Request, Status, read_line};
 use crate::error::LabError;
@@ -125,11 +125,8 @@ impl Daemon {
         let assigned = addresses::assign(&fleet);
         let forwarder = start_wan(&fleet)?;
         let controller = Namespace::create()?;
-        forwarder.connect(
-            fleet.nodes.len(),
-            controller.attach(&[CONTROLLER])?,
-            &[CONTROLLER],
-        )?;
+        let own = addresses::of_controller(&fleet);
+        forwarder.connect(fleet.nodes.len(), controller.attach(&own)?, &own)?;
         let site = Arc::new(Site {
             cgroups,
             neighbours: neighbours(&fleet, &assigned),
@@ -298,7 +295,7 @@ impl Daemon {
         if let (HostState::Off(why), _) = found.state() {
             return Err(format!("host `{host}` is off: {why}"));
         }
-        let address = SocketAddr::new(IpAddr::V4(found.addresses[0]), port);
+        let address = SocketAddr::new(found.addresses[0], port);
         let connected = self.controller.run(|| {
             TcpStream::connect_timeout(&address, CONNECT)
                 .map_err(LabError::system(format!("connect to {host} port {port}")))
@@ -316,7 +313,7 @@ impl Daemon {
             HostReport {
                 name: host.node.name.clone(),
                 hostname: host.node.hostname.clone(),
-                addresses: host.addresses.iter().copied().map(IpAddr::V4).collect(),
+                addresses: host.addresses.clone(),
                 state,
                 reboots,
             }
@@ -375,7 +372,7 @@ fn prefer_this_thread() {
 }
 
 fn sshd_answers(host: &Host) -> bool {
-    let address = SocketAddr::new(IpAddr::V4(host.addresses[0]), host.node.ssh.port);
+    let address = SocketAddr::new(host.addresses[0], host.node.ssh.port);
     let Ok(mut stream) = TcpStream::connect_timeout(&address, Duration::from_millis(200)) else {
         return false;
     };
@@ -387,10 +384,14 @@ fn sshd_answers(host: &Host) -> bool {
         && &greeting == b"SSH-"
 }
 
-fn neighbours(fleet: &Fleet, assigned: &[(NodeName, Vec<Ipv4Addr>)]) -> Neighbours {
+fn neighbours(fleet: &Fleet, assigned: &[(NodeName, Vec<IpAddr>)]) -> Neighbours {
     let mut text = "127.0.0.1 localhost\n::1 localhost\n".to_owned();
     for (node, (_, addresses)) in fleet.nodes.iter().zip(assigned) {
-        if let Some(first) = addresses.first() {
+        let by_family = [IpAddr::is_ipv4 as fn(&IpAddr) -> bool, IpAddr::is_ipv6];
+        for first in by_family
+            .iter()
+            .filter_map(|f| addresses.iter().find(|a| f(a)))
+        {
             text.push_str(&format!("{first} {} {}\n", node.hostname, node.name));
         }
     }

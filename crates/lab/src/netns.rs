@@ -2,7 +2,7 @@
 
 use std::fs::File;
 use std::io::Write;
-use std::net::Ipv4Addr;
+use std::net::IpAddr;
 use std::os::fd::{AsFd, FromRawFd, IntoRawFd, OwnedFd};
 use std::path::Path;
 use std::process::{Command, Stdio};
@@ -88,7 +88,7 @@ impl Namespace {
     ///
     /// # Errors
     /// No TUN, or `ip` refuses.
-    pub fn attach(&self, addresses: &[Ipv4Addr]) -> Result<OwnedFd, LabError> {
+    pub fn attach(&self, addresses: &[IpAddr]) -> Result<OwnedFd, LabError> {
         self.run(|| {
             let device = tun_rs::DeviceBuilder::new()
                 .name("eth0")
@@ -110,14 +110,34 @@ impl Namespace {
 /// Long enough that a burst of a whole TCP window waits instead of being dropped.
 const QUEUE_PACKETS: u32 = 20_000;
 
-fn configure(addresses: &[Ipv4Addr]) -> Result<(), LabError> {
-    let mut batch =
-        format!("link set lo up\nlink set eth0 mtu 1500 txqueuelen {QUEUE_PACKETS} up\n");
-    for address in addresses {
-        batch.push_str(&format!("addr add {address}/32 dev eth0\n"));
+/// No address of the link: there is nobody on it to talk to.
+fn configure(addresses: &[IpAddr]) -> Result<(), LabError> {
+    let has_v6 = addresses.iter().any(IpAddr::is_ipv6);
+    if has_v6 {
+        let switch = Path::new("/proc/sys/net/ipv6/conf/all/disable_ipv6");
+        std::fs::write(switch, "0").map_err(LabError::file(
+            "turn on IPv6, which the inventory wants, at",
+            switch,
+        ))?;
     }
-    if let Some(first) = addresses.first() {
-        batch.push_str(&format!("route add default dev eth0 src {first}\n"));
+    let mut batch = format!(
+        "link set lo up\nlink set eth0 addrgenmode none\naddr flush dev eth0\n\
+         link set eth0 mtu 1500 txqueuelen {QUEUE_PACKETS} up\n"
+    );
+    for address in addresses {
+        let rest = match address {
+            IpAddr::V4(_) => "/32 dev eth0",
+            IpAddr::V6(_) => "/128 dev eth0 nodad",
+        };
+        batch.push_str(&format!("addr add {address}{rest}\n"));
+    }
+    for (everywhere, is_family) in [
+        ("0.0.0.0/0", IpAddr::is_ipv4 as fn(&IpAddr) -> bool),
+        ("::/0", IpAddr::is_ipv6),
+    ] {
+        if let Some(first) = addresses.iter().find(|a| is_family(a)) {
+            batch.push_str(&format!("route add {everywhere} dev eth0 src {first}\n"));
+        }
     }
     ip_batch(&batch)
 }

@@ -6,12 +6,14 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::explain::Explanation;
+use crate::family::Family;
 use crate::inventory::{NodeName, PeerId};
 use crate::nat::theory::{Category, Prediction};
 use crate::protocol::{AttemptId, ClaimedPath, Failure, Rung};
 use crate::suite::SuiteName;
 
-/// An ordered pair of peers on two nodes: the caller and the callee.
+/// An ordered pair of peers on two nodes, the caller and the callee, over one address
+/// family.
 #[derive(
     Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema,
 )]
@@ -26,22 +28,29 @@ pub struct Pair {
     /// Which of the callee's peers, counted from 1; absent where its node has one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub to_peer: Option<u16>,
+    /// Absent for IPv4.
+    #[serde(default, skip_serializing_if = "Family::is_ipv4")]
+    pub family: Family,
 }
 
 impl Pair {
-    /// Of nodes with one peer each.
+    /// Of nodes with one peer each, over IPv4.
     pub fn of_nodes(from: NodeName, to: NodeName) -> Self {
         Self {
             from,
             to,
             from_peer: None,
             to_peer: None,
+            family: Family::Ipv4,
         }
     }
 
     /// The same two nodes, whichever of their peers it was.
     pub fn without_peers(&self) -> Self {
-        Self::of_nodes(self.from.clone(), self.to.clone())
+        Self {
+            family: self.family,
+            ..Self::of_nodes(self.from.clone(), self.to.clone())
+        }
     }
 
     pub fn nodes(&self) -> [&NodeName; 2] {
@@ -73,10 +82,18 @@ fn named(node: &NodeName, peer: Option<u16>) -> String {
     }
 }
 
-/// `saorsa-2 → saorsa-4/2`
+/// `saorsa-2 → saorsa-4/2`, and ` (IPv6)` behind it where it is that.
 impl std::fmt::Display for Pair {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.pad(&format!("{} → {}", self.caller_name(), self.callee_name()))
+        let family = match self.family {
+            Family::Ipv4 => "",
+            Family::Ipv6 => " (IPv6)",
+        };
+        f.pad(&format!(
+            "{} → {}{family}",
+            self.caller_name(),
+            self.callee_name()
+        ))
     }
 }
 
@@ -87,6 +104,13 @@ pub struct Cell {
     pub pair: Pair,
     pub category: Category,
     pub predicted: Prediction,
+}
+
+impl Cell {
+    /// The name of the criterion that judges it: `direct`, or `direct_ipv6`.
+    pub fn criterion(&self) -> String {
+        self.pair.family.measure(&self.category.to_string())
+    }
 }
 
 /// Which matrix an attempt belongs to.

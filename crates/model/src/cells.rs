@@ -6,19 +6,26 @@ use std::collections::BTreeSet;
 
 use crate::attempt::{Cell, Pair};
 use crate::event::{Plan, PlanNode};
+use crate::family::Family;
 use crate::inventory::NodeName;
 use crate::nat::theory::{Category, End, category, predict};
 use crate::sample::{Sample, stratified};
 use crate::suite::{Driver, Suite};
 
-/// Every ordered pair of peers on two tested nodes that a suite has attempts for, or
-/// the plan's sample of them, each with its category and prediction by the labels.
+/// Every ordered pair of peers on two tested nodes that a suite has attempts for, in
+/// every address family that both have, or the plan's sample of them, each with its
+/// category and prediction by the labels.
 pub fn cells(plan: &Plan, suite: &Suite) -> Vec<Cell> {
-    of_nodes(&plan.nodes, suite, plan.sample)
+    of_nodes(&plan.nodes, &plan.families, suite, plan.sample)
 }
 
-fn of_nodes(nodes: &[PlanNode], suite: &Suite, sample: Option<Sample>) -> Vec<Cell> {
-    let drafts = drafts(nodes, |category| has_attempts(suite, category));
+fn of_nodes(
+    nodes: &[PlanNode],
+    families: &[Family],
+    suite: &Suite,
+    sample: Option<Sample>,
+) -> Vec<Cell> {
+    let drafts = drafts(nodes, families, |category| has_attempts(suite, category));
     match sample {
         None => drafts.iter().map(Draft::cell).collect(),
         Some(sample) => stratified(&drafts, sample.pairs, sample.seed, Draft::kind)
@@ -49,18 +56,18 @@ pub struct Population {
     /// Ordered pairs of NAT behaviours among them, each of which a sample has to have.
     pub behaviours: usize,
     /// A sample that has all behaviours has these too.
-    pub categories: BTreeSet<Category>,
+    pub categories: BTreeSet<(Family, Category)>,
 }
 
-pub fn population(nodes: &[PlanNode], suite: &Suite) -> Population {
-    let drafts = drafts(nodes, |category| has_attempts(suite, category));
+pub fn population(nodes: &[PlanNode], families: &[Family], suite: &Suite) -> Population {
+    let drafts = drafts(nodes, families, |category| has_attempts(suite, category));
     let behaviours: BTreeSet<_> = drafts.iter().map(Draft::kind).collect();
     Population {
         pairs: drafts.len(),
         behaviours: behaviours.len(),
         categories: behaviours
             .iter()
-            .map(|(from, to)| category(*from, *to))
+            .map(|(family, from, to)| (*family, category(*from, *to)))
             .collect(),
     }
 }
@@ -71,7 +78,10 @@ pub fn samples(plan: &Plan) -> Vec<String> {
         return Vec::new();
     };
     let all = plan.suites.iter();
-    let pairs = all.map(|suite| (&suite.name, population(&plan.nodes, suite).pairs));
+    let pairs = all.map(|suite| {
+        let all = population(&plan.nodes, &plan.families, suite);
+        (&suite.name, all.pairs)
+    });
     let larger = pairs.filter(|(_, pairs)| sample.pairs < *pairs);
     larger
         .map(|(suite, pairs)| {
@@ -83,9 +93,10 @@ pub fn samples(plan: &Plan) -> Vec<String> {
         .collect()
 }
 
-/// All ordered pairs of tested nodes.
+/// All ordered pairs of tested nodes, in the first family of the plan.
 pub fn between_all(plan: &Plan) -> Vec<Cell> {
-    reference_cells(drafts(&plan.nodes, |_| true).iter().map(Draft::cell))
+    let first = &plan.families[..plan.families.len().min(1)];
+    reference_cells(drafts(&plan.nodes, first, |_| true).iter().map(Draft::cell))
 }
 
 /// The pairs of nodes that are loaded, of every category and class of latency some,
@@ -105,12 +116,13 @@ pub fn loaded<S: Ord>(
 }
 
 /// A pair of NAT behaviours, caller's and callee's, as theory sees them.
-pub type Kind = (End, End);
+pub type Kind = (Family, End, End);
 
 /// What kind a cell of this plan is of; `None` for nodes that it does not have.
 pub fn kind(plan: &Plan, pair: &Pair) -> Option<Kind> {
-    let end = |name: &NodeName| Some(plan.nodes.iter().find(|n| n.name == *name)?.end());
-    Some((end(&pair.from)?, end(&pair.to)?))
+    let node = |name: &NodeName| plan.nodes.iter().find(|n| n.name == *name);
+    let end = |name| Some(node(name)?.end(pair.family));
+    Some((pair.family, end(&pair.from)?, end(&pair.to)?))
 }
 
 /// The first cell of every kind.
@@ -136,27 +148,34 @@ fn has_attempts(suite: &Suite, category: Category) -> bool {
 struct Draft<'a> {
     from: (&'a PlanNode, u16),
     to: (&'a PlanNode, u16),
+    family: Family,
 }
 
 /// All pairs of nodes come before any of them comes with other peers.
-fn drafts(nodes: &[PlanNode], is_wanted: impl Fn(Category) -> bool) -> Vec<Draft<'_>> {
+fn drafts<'a>(
+    nodes: &'a [PlanNode],
+    families: &[Family],
+    is_wanted: impl Fn(Category) -> bool,
+) -> Vec<Draft<'a>> {
     let tested: Vec<&PlanNode> = nodes.iter().filter(|n| n.tested).collect();
-    let pairs = tested
-        .iter()
-        .flat_map(|from| tested.iter().map(move |to| (*from, *to)));
+    let pairs = families.iter().flat_map(|family| {
+        let speaking = || tested.iter().filter(|n| n.families.contains(family));
+        speaking().flat_map(move |from| speaking().map(move |to| (*from, *to, *family)))
+    });
     let pairs: Vec<_> = pairs
-        .filter(|(from, to)| from.name != to.name)
-        .filter(|(from, to)| is_wanted(category(from.end(), to.end())))
+        .filter(|(from, to, _)| from.name != to.name)
+        .filter(|(from, to, family)| is_wanted(category(from.end(*family), to.end(*family))))
         .collect();
     let most = tested.iter().map(|n| n.peers).max().unwrap_or(0);
     let mut drafts = Vec::new();
     for (caller, callee) in (1..=most).flat_map(|i| (1..=most).map(move |j| (i, j))) {
         let there = pairs
             .iter()
-            .filter(|(from, to)| caller <= from.peers && callee <= to.peers);
-        drafts.extend(there.map(|(from, to)| Draft {
+            .filter(|(from, to, _)| caller <= from.peers && callee <= to.peers);
+        drafts.extend(there.map(|(from, to, family)| Draft {
             from: (from, caller),
             to: (to, callee),
+            family: *family,
         }));
     }
     drafts
@@ -164,15 +183,17 @@ fn drafts(nodes: &[PlanNode], is_wanted: impl Fn(Category) -> bool) -> Vec<Draft
 
 impl Draft<'_> {
     fn kind(&self) -> Kind {
-        (self.from.0.end(), self.to.0.end())
+        let end = |node: &PlanNode| node.end(self.family);
+        (self.family, end(self.from.0), end(self.to.0))
     }
 
     fn cell(&self) -> Cell {
-        let (from, to) = self.kind();
+        let (family, from, to) = self.kind();
         Cell {
             pair: Pair {
                 from_peer: number(self.from),
                 to_peer: number(self.to),
+                family,
                 ..Pair::of_nodes(self.from.0.name.clone(), self.to.0.name.clone())
             },
             category: category(from, to),
@@ -189,6 +210,7 @@ fn number((node, number): (&PlanNode, u16)) -> Option<u16> {
 #[cfg(test)]
 mod tests {
     use crate::inventory::NodeName;
+    use crate::nat::theory::Prediction;
     use crate::nat::{Behaviour, Inbound, Udp};
     use crate::suite;
 
@@ -206,6 +228,7 @@ mod tests {
             udp: Udp::Open,
             inbound: Inbound::Dropped,
             peers,
+            families: vec![Family::Ipv4],
         }
     }
 
@@ -220,7 +243,7 @@ mod tests {
     #[test]
     fn one_peer_a_node_goes_by_its_nodes_name() {
         let nodes = [node("a", None, 1), node("b", None, 1)];
-        let cells = of_nodes(&nodes, &matrix(), None);
+        let cells = of_nodes(&nodes, &[Family::Ipv4], &matrix(), None);
         assert_eq!(names(&cells), ["a → b", "b → a"]);
     }
 
@@ -231,7 +254,7 @@ mod tests {
             node("b", Some(Behaviour::SYMMETRIC), 1),
             node("c", None, 2),
         ];
-        let cells = of_nodes(&nodes, &matrix(), None);
+        let cells = of_nodes(&nodes, &[Family::Ipv4], &matrix(), None);
         let all: BTreeSet<String> = names(&cells).into_iter().collect();
         assert_eq!((cells.len(), all.len()), (16, 16), "2·1·2 + 2·2·2 + 1·2·2");
         assert!(all.contains("a/2 → c/1") && all.contains("b → a/2"));
@@ -239,6 +262,36 @@ mod tests {
         let first: BTreeSet<Pair> = cells[..6].iter().map(|c| c.pair.without_peers()).collect();
         assert_eq!(first.len(), 6, "each pair of nodes before any comes again");
         assert_eq!(reference_cells(cells).len(), 6);
+    }
+
+    #[test]
+    fn ipv6_has_cells_of_its_own_between_those_who_speak_it() {
+        let mut nodes = [
+            node("a", None, 1),
+            node("b", Some(Behaviour::SYMMETRIC), 1),
+            node("c", Some(Behaviour::PORT_RESTRICTED), 1),
+            node("d", None, 1),
+        ];
+        let both = [Family::Ipv4, Family::Ipv6];
+        for node in &mut nodes[..3] {
+            node.families = both.to_vec();
+        }
+        let cells = of_nodes(&nodes, &both, &matrix(), None);
+        let of = |family| cells.iter().filter(move |c| c.pair.family == family);
+        assert_eq!(
+            (of(Family::Ipv4).count(), of(Family::Ipv6).count()),
+            (12, 6)
+        );
+        let between = |family| of(family).find(|c| c.pair.to_string().starts_with("b → c"));
+        let hard = between(Family::Ipv4).unwrap();
+        assert_eq!(
+            (hard.predicted, hard.criterion()),
+            (Prediction::Never, "relay".into())
+        );
+        let punched = between(Family::Ipv6).unwrap();
+        assert_eq!(punched.predicted, Prediction::Always);
+        assert_eq!(punched.criterion(), "nat_traversed_ipv6");
+        assert_eq!(punched.pair.to_string(), "b → c (IPv6)");
     }
 
     #[test]
@@ -255,19 +308,19 @@ mod tests {
             .zip(nats)
             .map(|(i, nat)| node(&format!("n{i}"), nat, 30))
             .collect();
-        let all = population(&nodes, &matrix());
+        let all = population(&nodes, &[Family::Ipv4], &matrix());
         assert_eq!((all.pairs, all.behaviours), (30 * 900, 4 * 4 - 3));
         let sample = Sample {
             pairs: 100,
             seed: 7,
         };
-        let cells = of_nodes(&nodes, &matrix(), Some(sample));
+        let cells = of_nodes(&nodes, &[Family::Ipv4], &matrix(), Some(sample));
         let kind = |name: &str| nodes.iter().find(|n| n.name.as_str() == name).unwrap().nat;
         let covered: BTreeSet<_> = cells
             .iter()
             .map(|c| (kind(c.pair.from.as_str()), kind(c.pair.to.as_str())))
             .collect();
-        let categories: BTreeSet<_> = cells.iter().map(|c| c.category).collect();
+        let categories: BTreeSet<_> = cells.iter().map(|c| (c.pair.family, c.category)).collect();
         assert_eq!(categories, all.categories);
         assert_eq!((cells.len(), covered.len()), (100, all.behaviours));
     }

@@ -6,6 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::attempt::{Attempt, AttemptStart};
 use crate::baseline::Baseline;
+use crate::family::Family;
 use crate::fix::{FixCommit, FixTried, FoundFailure, SourceTree};
 use crate::health::Health;
 use crate::inventory::{NodeName, Place};
@@ -157,6 +158,13 @@ pub struct Plan {
     /// `twin NAME` or `fleet FILE`.
     pub runs_on: String,
     pub nodes: Vec<PlanNode>,
+    /// The address families that are tried, each with cells and criteria of its own;
+    /// absent for IPv4 alone.
+    #[serde(
+        default = "Family::ipv4_alone",
+        skip_serializing_if = "Family::are_ipv4_alone"
+    )]
+    pub families: Vec<Family>,
     /// What TEST performs, in this order.
     #[serde(default)]
     pub suites: Vec<Suite>,
@@ -203,6 +211,12 @@ pub struct PlanNode {
     /// Testers of the stack that run there, side by side.
     #[serde(default = "one", skip_serializing_if = "is_one")]
     pub peers: u16,
+    /// Those that it has an address of; absent for IPv4 alone.
+    #[serde(
+        default = "Family::ipv4_alone",
+        skip_serializing_if = "Family::are_ipv4_alone"
+    )]
+    pub families: Vec<Family>,
 }
 
 fn one() -> u16 {
@@ -215,15 +229,17 @@ fn is_one(peers: &u16) -> bool {
 }
 
 impl PlanNode {
-    /// As theory sees it.
-    pub fn end(&self) -> End {
-        match (self.nat, self.udp) {
-            (None, _) => End::Public,
-            (Some(_), Udp::Blocked) => End::NoUdp,
-            (Some(behaviour), Udp::Open) => End::Nat {
+    /// As theory sees it. Nobody translates IPv6: who has a NAT in IPv4 has a stateful
+    /// firewall there.
+    pub fn end(&self, family: Family) -> End {
+        match (self.nat, self.udp, family) {
+            (None, _, _) => End::Public,
+            (Some(_), Udp::Blocked, _) => End::NoUdp,
+            (Some(behaviour), Udp::Open, Family::Ipv4) => End::Nat {
                 behaviour,
                 inbound: self.inbound,
             },
+            (Some(_), Udp::Open, Family::Ipv6) => Some(Behaviour::FIREWALL).into(),
         }
     }
 }
@@ -296,10 +312,23 @@ pub struct Deployed {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct NatMeasured {
     pub node: NodeName,
+    /// Of IPv6 it is a firewall; absent for IPv4.
+    #[serde(default, skip_serializing_if = "Family::is_ipv4")]
+    pub family: Family,
     pub labelled: Behaviour,
     pub certificate: Certificate,
     /// `None` where it is what its label says; else both, in a sentence.
     pub mismatch: Option<String>,
+}
+
+impl NatMeasured {
+    /// The node's, with the family where that is IPv6.
+    pub fn name(&self) -> String {
+        match self.family {
+            Family::Ipv4 => self.node.to_string(),
+            Family::Ipv6 => format!("{} (IPv6)", self.node),
+        }
+    }
 }
 
 /// The controller's side of a run.

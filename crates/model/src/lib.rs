@@ -13,6 +13,7 @@ pub mod draws;
 pub mod event;
 pub mod explain;
 pub mod expr;
+pub mod family;
 pub mod fix;
 pub mod flow;
 pub mod health;

@@ -12,6 +12,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::attempt::{Attempt, Counted};
+use crate::family::Family;
 use crate::inventory::NodeName;
 use crate::suite::SuiteName;
 
@@ -204,7 +205,7 @@ impl<'a> Yield<'a> {
         let attempts = self
             .attempts
             .iter()
-            .filter(|a| a.start.suite == *suite && a.start.cell.category.to_string() == measure)
+            .filter(|a| a.start.suite == *suite && a.start.cell.criterion() == measure)
             .filter(|a| !a.was_interrupted())
             .map(|a| (place_of(a), Trial::from(a.verdict())));
         let measured = self.values(suite, measure).flat_map(|m| {
@@ -271,7 +272,9 @@ fn place_of(attempt: &Attempt) -> Place {
 
 /// Numbers that every attempt of a matrix carries.
 fn of_attempt(attempt: &Attempt, measure: &str) -> Option<f64> {
+    let (measure, family) = Family::of_measure(measure);
     match measure {
+        _ if attempt.start.cell.pair.family != family => None,
         "connect_ms" => attempt.connect_ms.filter(|_| {
             attempt.at_once <= TELLING_AT_ONCE && attempt.verdict() == Counted::Success
         }),

@@ -219,12 +219,26 @@ pub struct ProofNode {
     /// `reached`, or why it was not.
     pub reached: String,
     pub nat: NodeNatProof,
+    /// What stands in front of it in IPv6; absent where that was not tested.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub firewall: Option<NodeNatProof>,
     /// SHA-256 of the running tester of the stack; absent where none runs.
     pub digest: Option<String>,
     /// Running digest of every service we started there, by unit.
     pub services: BTreeMap<String, String>,
     pub stack: Option<String>,
     pub kernel: Option<String>,
+}
+
+impl ProofNode {
+    /// Everything of it that was measured or should have been, with the node's name.
+    pub fn fronts(&self) -> Vec<(String, &NodeNatProof)> {
+        let boxed = Some(&self.nat).filter(|nat| nat.labelled != "none");
+        let boxed = boxed.map(|nat| (self.name.to_string(), nat));
+        let firewall = self.firewall.as_ref();
+        let firewall = firewall.map(|firewall| (format!("{} (IPv6)", self.name), firewall));
+        boxed.into_iter().chain(firewall).collect()
+    }
 }
 
 /// What a node's NAT was said to be, and what it was measured to be.

@@ -17,6 +17,7 @@ use crate::event::{
     Build, BuildProblem, Collected, Decision, Deployed, Environment, Event, NatMeasured, NodeFacts,
     Plan, Review, StopCause,
 };
+use crate::family::Family;
 use crate::fix::{FailureKind, FixStep, FixedBy, FoundFailure, SourceTree};
 use crate::health::{Health, regression};
 use crate::inventory::NodeName;
@@ -177,6 +178,8 @@ pub struct Run {
     pub deployed: Vec<Deployed>,
     /// The newest measurement of each box.
     pub nats: BTreeMap<NodeName, NatMeasured>,
+    /// The newest measurement of what stands before a node in IPv6.
+    pub firewalls: BTreeMap<NodeName, NatMeasured>,
     /// The newest measurement.
     pub links: Vec<LinkMeasured>,
     pub in_flight: BTreeMap<AttemptId, AttemptStart>,
@@ -366,7 +369,11 @@ impl Run {
             Event::Deployed(deployed) => self.deployed.push(deployed.clone()),
             Event::LinksMeasured { links } => self.links.clone_from(links),
             Event::NatMeasured(measured) => {
-                self.nats.insert(measured.node.clone(), measured.clone());
+                let of_family = match measured.family {
+                    Family::Ipv4 => &mut self.nats,
+                    Family::Ipv6 => &mut self.firewalls,
+                };
+                of_family.insert(measured.node.clone(), measured.clone());
             }
             Event::AttemptStarted(start) => {
                 self.attempt_ids.insert(start.id.clone());

@@ -10,6 +10,7 @@ use std::collections::BTreeMap;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use crate::family::Family;
 use crate::load::Load;
 use crate::measure::{Direction, Kind, MeasureDef, Unit};
 
@@ -207,6 +208,32 @@ fn steps_done() -> MeasureDef {
             "one trial a step and tester: it answered in time and without an error",
             "whether what it answered is right; that is what the suite's own measures are for",
         )
+    }
+}
+
+impl Suite {
+    /// With the measures of its attempts in each of these families. Steps and transfers
+    /// go over the first one alone.
+    pub fn in_families(self, families: &[Family]) -> Self {
+        if matches!(self.driver, Driver::Steps(_) | Driver::Throughput(_)) {
+            return self;
+        }
+        let of_family = |family: &Family| {
+            let family = *family;
+            let named = move |def: &MeasureDef| MeasureDef {
+                name: family.measure(&def.name),
+                how: match family {
+                    Family::Ipv4 => def.how.clone(),
+                    Family::Ipv6 => format!("over IPv6: {}", def.how),
+                },
+                ..def.clone()
+            };
+            self.measures.iter().map(named).collect::<Vec<_>>()
+        };
+        Self {
+            measures: families.iter().flat_map(of_family).collect(),
+            ..self
+        }
     }
 }
 

@@ -4,6 +4,7 @@
 use std::collections::BTreeMap;
 
 use model::attempt::Pair;
+use model::family::Family;
 use model::proof::MatrixCell;
 use model::suite::SuiteName;
 
@@ -19,6 +20,19 @@ pub fn by_nodes(cells: &[MatrixCell]) -> Vec<MatrixCell> {
         .into_iter()
         .filter_map(|((_, pair), cells)| put_together(pair, &cells))
         .collect()
+}
+
+/// The cells of each address family, in order; IPv4's, empty, where there are none.
+pub fn by_family(cells: &[MatrixCell]) -> BTreeMap<Family, Vec<MatrixCell>> {
+    let mut families: BTreeMap<Family, Vec<MatrixCell>> = BTreeMap::new();
+    for cell in cells {
+        let of_family = families.entry(cell.pair.family).or_default();
+        of_family.push(cell.clone());
+    }
+    if families.is_empty() {
+        families.insert(Family::Ipv4, Vec::new());
+    }
+    families
 }
 
 fn put_together(pair: Pair, cells: &[&MatrixCell]) -> Option<MatrixCell> {

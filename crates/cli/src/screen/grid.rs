@@ -1,9 +1,10 @@
 //! The matrix as a grid: callers down, callees across, a glyph a cell.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use model::attempt::{Attempt, Counted, Pair};
-use model::event::Plan;
+use model::event::{Plan, PlanNode};
+use model::family::Family;
 use model::inventory::NodeName;
 use model::nat::Behaviour;
 
@@ -56,7 +57,7 @@ impl Glyph {
 /// of their nodes.
 #[derive(Debug, Default)]
 pub struct Grid {
-    nodes: Vec<(NodeName, String)>,
+    nodes: Vec<PlanNode>,
     cells: BTreeMap<Pair, Glyph>,
     /// Several peers stand behind a sign.
     has_peers: bool,
@@ -66,11 +67,11 @@ impl Grid {
     /// Of the tested nodes of a plan, without any attempt.
     pub fn of_plan(plan: &Plan) -> Self {
         let tested = plan.nodes.iter().filter(|n| n.tested);
-        Self::new(tested.map(|n| (n.name.clone(), nat_word(n.nat))).collect())
+        Self::new(tested.cloned().collect())
     }
 
-    /// `nodes`: the tested ones, in order, each with its NAT in a word or two.
-    fn new(nodes: Vec<(NodeName, String)>) -> Self {
+    /// `nodes`: the tested ones, in order.
+    fn new(nodes: Vec<PlanNode>) -> Self {
         Self {
             nodes,
             cells: BTreeMap::new(),
@@ -86,34 +87,19 @@ impl Grid {
             .or_insert_with(|| Glyph::of(attempt));
     }
 
+    /// A grid for each address family that was tried.
     pub fn render(&self, paint: Paint) -> String {
-        let widest = |text: &dyn Fn(&(NodeName, String)) -> usize| {
-            self.nodes.iter().map(text).max().unwrap_or(0)
-        };
-        let name_width = widest(&|(name, _)| name.as_str().len());
-        let nat_width = widest(&|(_, nat)| nat.chars().count());
-        let column = self.nodes.len().to_string().len() + 2;
-        let margin = 8 + name_width + nat_width;
-        let worst = self.worst();
-        let mut out = format!("{:margin$}", "  caller ↓  callee →");
-        for number in 1..=self.nodes.len() {
-            out.push_str(&paint.text(Style::Dim, &format!("{number:>column$}")));
+        let mut families: BTreeSet<Family> = self.cells.keys().map(|pair| pair.family).collect();
+        if families.is_empty() {
+            families.insert(Family::Ipv4);
         }
-        out.push('\n');
-        for (number, (name, nat)) in (1..).zip(&self.nodes) {
-            let row = format!(
-                "  {number:>2}  {:name_width$}  {nat:nat_width$}",
-                name.as_str()
-            );
-            out.push_str(&row);
-            for (to, _) in &self.nodes {
-                let glyph = (name != to).then(|| {
-                    let pair = Pair::of_nodes(name.clone(), to.clone());
-                    worst.get(&pair).copied().unwrap_or(Glyph::Open)
-                });
-                out.push_str(&cell(glyph, column, paint));
+        let mut out = String::new();
+        for family in &families {
+            if families.len() > 1 || *family == Family::Ipv6 {
+                let title = paint.text(Style::Strong, &family.to_string());
+                out.push_str(&format!("  {title}\n"));
             }
-            out.push('\n');
+            self.render_family(&mut out, *family, paint);
         }
         out.push_str(&legend(paint));
         if self.has_peers {
@@ -121,6 +107,46 @@ impl Grid {
             out.push_str(&paint.text(Style::Dim, word));
         }
         out
+    }
+
+    fn render_family(&self, out: &mut String, family: Family, paint: Paint) {
+        let nodes: Vec<(&NodeName, String)> = self
+            .nodes
+            .iter()
+            .filter(|node| node.families.contains(&family))
+            .map(|node| (&node.name, front_word(node.nat, family)))
+            .collect();
+        let widest = |text: &dyn Fn(&(&NodeName, String)) -> usize| {
+            nodes.iter().map(text).max().unwrap_or(0)
+        };
+        let name_width = widest(&|(name, _)| name.as_str().len());
+        let nat_width = widest(&|(_, nat)| nat.chars().count());
+        let column = nodes.len().to_string().len() + 2;
+        let margin = 8 + name_width + nat_width;
+        let worst = self.worst();
+        out.push_str(&format!("{:margin$}", "  caller ↓  callee →"));
+        for number in 1..=nodes.len() {
+            out.push_str(&paint.text(Style::Dim, &format!("{number:>column$}")));
+        }
+        out.push('\n');
+        for (number, (name, nat)) in (1..).zip(&nodes) {
+            let row = format!(
+                "  {number:>2}  {:name_width$}  {nat:nat_width$}",
+                name.as_str()
+            );
+            out.push_str(&row);
+            for (to, _) in &nodes {
+                let glyph = (name != to).then(|| {
+                    let pair = Pair {
+                        family,
+                        ..Pair::of_nodes((*name).clone(), (*to).clone())
+                    };
+                    worst.get(&pair).copied().unwrap_or(Glyph::Open)
+                });
+                out.push_str(&cell(glyph, column, paint));
+            }
+            out.push('\n');
+        }
     }
 
     fn worst(&self) -> BTreeMap<Pair, Glyph> {
@@ -150,6 +176,14 @@ fn legend(paint: Paint) -> String {
         entry(Glyph::Failed, "failed"),
         entry(Glyph::Infrastructure, "infrastructure"),
     )
+}
+
+/// What stands in front of a node: its NAT, or in IPv6 a firewall.
+fn front_word(nat: Option<Behaviour>, family: Family) -> String {
+    match (nat, family) {
+        (Some(_), Family::Ipv6) => "firewall".into(),
+        _ => nat_word(nat),
+    }
 }
 
 /// `public`, `Full Cone`, `ADM/EIF`.

@@ -9,6 +9,7 @@ use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use jiff::tz::TimeZone;
 use model::attempt::{Attempt, Counted, Matrix};
 use model::event::{Entry, Event};
+use model::family::Family;
 use model::inventory::NodeName;
 use model::judge::agrees_with_theory;
 use model::link::LinkMeasured;
@@ -239,12 +240,13 @@ impl Screen {
         let is = measured.certificate.describe();
         let wanted = match &measured.mismatch {
             None => String::new(),
+            Some(why) if measured.family == Family::Ipv6 => format!(": {why}"),
             Some(_) => format!(", labelled {}", describe(measured.labelled)),
         };
         self.line(&format!(
             "    {} {} is measured as {is}{wanted}",
             self.paint.text(style, sign),
-            measured.node
+            measured.name()
         ));
     }
 

@@ -73,10 +73,10 @@ impl Story<'_> {
             Event::NatMeasured(measured) => match &measured.mismatch {
                 None => good(format!(
                     "{} is measured as {}",
-                    measured.node,
+                    measured.name(),
                     measured.certificate.describe()
                 )),
-                Some(mismatch) => bad(format!("{}: {mismatch}", measured.node)),
+                Some(mismatch) => bad(format!("{}: {mismatch}", measured.name())),
             },
             Event::AttemptFinished(attempt) => self.attempt(attempt),
             Event::AttemptInterrupted { id } => warn(format!("attempt {id} was interrupted")),

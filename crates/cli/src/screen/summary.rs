@@ -83,8 +83,9 @@ fn grid(proof: &Proof) -> Grid {
 pub fn criterion_line(c: &CriterionResult, paint: Paint) -> String {
     let (tick, style) = sign(c.verdict);
     let counts = format!("{}/{}", c.successes, c.attempts);
+    let rest = 23_usize.saturating_sub(c.name.chars().count());
     format!(
-        "  {} {:<14} {counts:>9}  {}  {}  {}\n",
+        "  {} {} {counts:>rest$}  {}  {}  {}\n",
         paint.text(style, tick),
         c.name,
         measured(c),

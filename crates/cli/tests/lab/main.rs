@@ -21,4 +21,5 @@ mod systemd;
 #[cfg(test)]
 mod traffic;
 #[cfg(test)]
+mod v6;
 mod wan;

@@ -64,7 +64,17 @@ impl Site {
 
     /// A socket that sends and receives as a program on that host would.
     pub fn socket(&self, node: &str) -> UdpSocket {
-        let address = self.address(node);
+        self.socket_at(node, self.address(node))
+    }
+
+    /// The IPv6 address of a host.
+    pub fn address_v6(&self, node: &str) -> IpAddr {
+        let fleet = self.twin.relocated();
+        let node = fleet.node(&NodeName::new(node)).unwrap();
+        *node.addresses.iter().find(|a| a.is_ipv6()).unwrap()
+    }
+
+    pub fn socket_at(&self, node: &str, address: IpAddr) -> UdpSocket {
         let namespace = self.twin.namespace(node).unwrap();
         let bound = namespace.run(|| Ok(UdpSocket::bind((address, 0)).unwrap()));
         let socket = bound.unwrap();

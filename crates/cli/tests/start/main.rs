@@ -15,6 +15,8 @@ mod fix_loop;
 #[cfg(test)]
 mod hosts;
 #[cfg(test)]
+mod ipv6;
+#[cfg(test)]
 mod look;
 #[cfg(test)]
 mod loops;

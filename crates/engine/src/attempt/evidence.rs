@@ -5,6 +5,7 @@ use std::net::SocketAddr;
 use jiff::Timestamp;
 use model::attempt::{Endpoints, Pair};
 use model::explain::{Evidence, Side};
+use model::family::Family;
 use model::flow::FlowCount;
 use model::inventory::NodeName;
 use model::protocol::Prepared;
@@ -54,13 +55,18 @@ impl Ends<'_> {
         let [caller_silent, callee_silent] = silent;
         Evidence {
             caller: self.side(
-                &pair.from,
+                (&pair.from, pair.family),
                 &self.caller,
                 climb.caller.as_ref(),
                 caller_silent,
             ),
-            callee: self.side(&pair.to, &self.callee, climb.callee.as_ref(), callee_silent),
-            coordinators: &self.terms.coordinators,
+            callee: self.side(
+                (&pair.to, pair.family),
+                &self.callee,
+                climb.callee.as_ref(),
+                callee_silent,
+            ),
+            coordinators: &self.coordinators,
             flows: flows.as_deref(),
             began,
             payload_bytes: self.terms.payload_bytes,
@@ -69,7 +75,7 @@ impl Ends<'_> {
 
     fn side(
         &self,
-        node: &NodeName,
+        (node, family): (&NodeName, Family),
         end: &End,
         prepared: Option<&Prepared>,
         silent: Option<String>,
@@ -77,7 +83,7 @@ impl Ends<'_> {
         let told = prepared
             .iter()
             .flat_map(|p| p.observed.iter().map(|o| o.address));
-        let nat = self.terms.nats.get(node);
+        let nat = self.terms.nats.get(&(node.clone(), family));
         Side {
             node: node.clone(),
             public: end.public,

@@ -13,6 +13,7 @@ use serde::de::DeserializeOwned;
 
 use super::{Climb, End, Ends, Seeds, Terms, random_seed};
 use crate::agent::AgentError;
+use crate::deployment::in_family;
 
 /// Who sends.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -93,6 +94,7 @@ impl Loading<'_> {
                 callee: random_seed(),
             },
             rungs: self.rungs,
+            coordinators: in_family(&self.terms.coordinators, self.pair.family),
         };
         let mut climb = Climb::default();
         let exchanged = ends.climb_and_exchange(&mut climb).await;
@@ -202,7 +204,7 @@ impl Ends<'_> {
             cut_off: Vec::new(),
             absent: Vec::new(),
             bind: None::<SocketAddr>,
-            coordinators: self.terms.coordinators.clone(),
+            coordinators: self.coordinators.clone(),
             fellows: Vec::new(),
             params: serde_json::to_value(params).unwrap_or_default(),
             timeout_ms: u64::try_from(limit.as_millis()).unwrap_or(u64::MAX),

@@ -38,7 +38,10 @@ impl HostCounters {
 #[async_trait::async_trait]
 impl Observer for HostCounters {
     async fn watch(&self, host: &Arc<Host>) -> Result<(), ObserverError> {
-        let started = host.start_counting().await.map_err(|e| e.to_string());
+        let mut started = host.start_counting().await.map_err(|e| e.to_string());
+        if let Ok(addresses) = &mut started {
+            addresses.extend(fleet::outer_addresses(&host.node));
+        }
         let watched = match &started {
             Ok(addresses) => Watched::Counts(Arc::clone(host), addresses.clone()),
             Err(why) => Watched::Cannot(why.clone()),

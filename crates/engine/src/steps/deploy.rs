@@ -2,7 +2,7 @@
 //! tester answers and is in the registry.
 
 use std::collections::{BTreeMap, HashSet};
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -10,6 +10,7 @@ use fleet::{Artifact, FleetError, Host, Installed, NatBox, Unfit};
 use futures::future::join_all;
 use futures::{StreamExt, TryStreamExt};
 use model::event::{Deployed, Event};
+use model::family::Family;
 use model::inventory::{NodeName, PeerId};
 
 use super::{Stage, StepError};
@@ -128,7 +129,11 @@ fn enough(stage: &Stage<'_>) -> Result<(), StepError> {
 fn running(stage: &Stage<'_>, placed: &[Placed]) -> Result<Vec<SocketAddr>, StepError> {
     let on_a_host = |(name, _): &&Placed| stage.live.hosts.contains_key(name);
     let left: Vec<SocketAddr> = placed.iter().filter(on_a_host).map(|(_, a)| *a).collect();
-    if !left.is_empty() || placed.is_empty() {
+    let has_any = |all: &[SocketAddr], family| !deployment::in_family(all, family).is_empty();
+    let before: Vec<SocketAddr> = placed.iter().map(|(_, a)| *a).collect();
+    let families = stage.settings.families().iter();
+    let lost = families.filter(|f| has_any(&before, **f) && !has_any(&left, **f));
+    if lost.count() == 0 {
         return Ok(left);
     }
     let reasons = stage.recorder.with(|run| {
@@ -357,7 +362,13 @@ impl Work<'_> {
                     spec: nat.spec,
                     ports: ALL_PORTS,
                 })
-                .await
+                .await?;
+                match host.node.address_in(Family::Ipv6) {
+                    Some(IpAddr::V6(v6)) if self.settings.families().contains(&Family::Ipv6) => {
+                        host.apply_firewall(v6, nat.spec.udp).await
+                    }
+                    _ => Ok(()),
+                }
             }
             _ => Ok(()),
         }
@@ -430,13 +441,13 @@ impl Work<'_> {
                 let unit = instance.unit(self.settings);
                 let remote = instance.socket(self.settings);
                 let forwarded = host.forward_socket(&remote, &unit).await?;
-                let address = deployment::bind_address(&host.node);
+                let addresses = deployment::bind_addresses(self.settings, &host.node);
                 let ports = OwnPorts {
                     range: instance.ports(own),
                     cooloff: self.settings.cooloff(),
                 };
                 let tester =
-                    Tester::connect(Arc::clone(host), unit, forwarded, address, ports).await?;
+                    Tester::connect(Arc::clone(host), unit, forwarded, addresses, ports).await?;
                 Ok((instance, tester))
             })
             .buffered(SOCKETS_AT_ONCE)

@@ -6,14 +6,15 @@ use futures::future::join_all;
 use model::attempt::{Attempt, Cell, Matrix};
 use model::cells::reference_cells;
 use model::event::{Event, NatMeasured, Plan};
+use model::family::Family;
 use model::judge;
-use model::nat::{NatSpec, classify};
+use model::nat::{Behaviour, NatSpec, classify};
 use model::suite::SuiteName;
 
 use super::{Stage, StepError};
 use crate::attempt::Terms;
 use crate::capture::Captures;
-use crate::deployment::Ports;
+use crate::deployment::{self, Ports};
 use crate::live::Testers;
 use crate::nat;
 use crate::recorder::{RecordError, Recorder};
@@ -84,17 +85,22 @@ impl<'a> Test<'a> {
     /// tested behind it would mean what it seems to mean.
     async fn certify_nats(&self) -> Result<(), StepError> {
         self.context.doing("measuring the NATs");
-        let boxed: Vec<(&Tester, NatSpec)> = self
+        let boxed: Vec<(&Tester, NatSpec, Family)> = self
             .context
             .testers
             .reference
             .values()
             .filter_map(|tester| Some((tester, tester.host.node.nat.as_ref()?.spec)))
+            .flat_map(|(tester, label)| {
+                let families = self.context.plan.families.iter();
+                let spoken = families.filter(|family| tester.address(**family).is_some());
+                spoken.map(move |family| (tester, label, *family))
+            })
             .collect();
         let measured = join_all(
             boxed
                 .iter()
-                .map(|(tester, label)| self.measure(tester, *label)),
+                .map(|(tester, label, family)| self.measure(tester, *label, *family)),
         )
         .await;
         let mut wrong = Vec::new();
@@ -104,7 +110,7 @@ impl<'a> Test<'a> {
                 measured
                     .mismatch
                     .as_ref()
-                    .map(|m| format!("{}: {m}", measured.node)),
+                    .map(|m| format!("{}: {m}", measured.name())),
             );
             self.context.recorder.record(Event::NatMeasured(measured))?;
         }
@@ -113,34 +119,47 @@ impl<'a> Test<'a> {
         }
         wrong.sort();
         Err(StepError::Infrastructure(format!(
-            "NAT boxes are not what their labels say: {}",
+            "NAT boxes or firewalls are not what their labels say: {}",
             wrong.join("; ")
         )))
     }
 
-    async fn measure(&self, tester: &Tester, label: NatSpec) -> Result<NatMeasured, StepError> {
+    async fn measure(
+        &self,
+        tester: &Tester,
+        label: NatSpec,
+        family: Family,
+    ) -> Result<NatMeasured, StepError> {
+        let address = tester.address(family).ok_or_else(|| {
+            StepError::Infrastructure(format!("{} has no {family} address", tester.host.name()))
+        })?;
+        let coordinators = &self.context.testers.reference_coordinators;
+        let timeout = label
+            .shortest_timeout()
+            .filter(|s| *s <= nat::SHORT_TIMEOUT && family == Family::Ipv4);
         let agent = tester
             .agent()
             .await
             .map_err(|e| StepError::infrastructure(&e))?;
         let probe = nat::probe(
-            tester.address(),
+            address,
             Ports::of(self.context.settings).probe,
-            &self.context.testers.reference_coordinators,
-            nat::silences(
-                label
-                    .shortest_timeout()
-                    .filter(|s| *s <= nat::SHORT_TIMEOUT),
-            ),
+            &deployment::in_family(coordinators, family),
+            nat::silences(timeout),
         );
         let seen = nat::measure(&agent, probe)
             .await
             .map_err(|e| StepError::infrastructure(&e))?;
         let certificate = classify(&seen);
+        let (labelled, is_as_labelled) = match family {
+            Family::Ipv4 => (label.effective(), certificate.check(label)),
+            Family::Ipv6 => (Behaviour::FIREWALL, certificate.check_firewall(label.udp)),
+        };
         Ok(NatMeasured {
             node: tester.host.name().clone(),
-            labelled: label.effective(),
-            mismatch: certificate.check(label).err(),
+            family,
+            labelled,
+            mismatch: is_as_labelled.err(),
             certificate,
         })
     }

@@ -5,6 +5,7 @@ use std::collections::{HashMap, HashSet, VecDeque};
 
 use model::attempt::{Attempt, Cell, Matrix, ObservedPath, Pair};
 use model::cells::{Kind, kind};
+use model::family::Family;
 use model::judge::Want;
 use model::nat::theory::Prediction;
 use model::suite::{Driver, Suite};
@@ -163,11 +164,13 @@ impl Rounds<'_> {
     }
 }
 
-/// A category's cells count for it, and every cell for what all attempts carry.
+/// A category's cells count for it, and every cell of a family for what all its
+/// attempts carry.
 fn counts_for(cell: &Cell, want: &Want) -> bool {
+    let (measure, family) = Family::of_measure(&want.measure);
     let category = cell.category.to_string();
     let categories = ["direct", "nat_traversed", "relay"];
-    category == want.measure || !categories.contains(&want.measure.as_str())
+    cell.pair.family == family && (category == measure || !categories.contains(&measure))
 }
 
 /// The slow cells first: what waits for time-outs may as well wait side by side.

@@ -10,9 +10,11 @@ use model::event::{Event, Plan};
 use model::inventory::{NodeName, PeerId};
 use model::judge::{self, Want};
 use model::measure::{Measured, Values};
+use model::protocol::{Failure, Reason};
 use model::suite::{Suite, SuiteName};
 
-use crate::attempt::Terms;
+use crate::agent::AgentError;
+use crate::attempt::{End, Terms};
 use crate::capture::Captures;
 use crate::live::Testers;
 use crate::recorder::{Progress, RecordError, Recorder};
@@ -115,6 +117,32 @@ impl<'a> Context<'a> {
             .any(|want| (1..budget).contains(&want.had))
     }
 
+    /// Fresh ends of an attempt in a cell.
+    ///
+    /// # Errors
+    /// No tester runs there, or none with an address of the cell's family.
+    pub async fn ends(
+        &self,
+        testers: &HashMap<PeerId, Tester>,
+        cell: &Cell,
+    ) -> Result<[End; 2], AgentError> {
+        let end = async |peer: PeerId| {
+            let end = match testers.get(&peer) {
+                Some(tester) => tester.end(cell.pair.family).await,
+                None => Err(format!("no tester runs as {peer}")),
+            };
+            end.map_err(|detail| AgentError::Failed {
+                node: peer.node.clone(),
+                method: "prepare",
+                failure: Failure::new(Reason::Infrastructure, detail),
+            })
+        };
+        Ok([
+            end(cell.pair.caller()).await?,
+            end(cell.pair.callee()).await?,
+        ])
+    }
+
     pub fn taking(&self, suite: &'a Suite, round: u32) -> Taking<'_> {
         Taking {
             context: self,
@@ -139,9 +167,9 @@ impl<'a> Context<'a> {
                 nodes.flat_map(|node| node.addresses.clone()).collect()
             },
             nats: self.recorder.with(|run| {
-                let measured = run.nats.iter();
+                let measured = run.nats.values().chain(run.firewalls.values());
                 measured
-                    .map(|(node, nat)| (node.clone(), nat.certificate.clone()))
+                    .map(|nat| ((nat.node.clone(), nat.family), nat.certificate.clone()))
                     .collect()
             }),
         }

@@ -146,11 +146,9 @@ impl MatrixRun<'_> {
                 .ok_or_else(|| format!("no tester runs as {peer}"))
         };
         let (from, to) = (tester(cell.pair.caller())?, tester(cell.pair.callee())?);
-        let (caller, callee) = tokio::join!(from.end(), to.end());
-        Ok((
-            caller.map_err(|e| e.to_string())?,
-            callee.map_err(|e| e.to_string())?,
-        ))
+        let family = cell.pair.family;
+        let (caller, callee) = tokio::join!(from.end(family), to.end(family));
+        Ok((caller?, callee?))
     }
 
     /// Testers outlive a run that was killed, and remember its attempts: the id holds

@@ -7,6 +7,7 @@ use std::time::Duration;
 use futures::future::join_all;
 use model::attempt::{Cell, ObservedPath, Outcome, Pair};
 use model::cells::one_of_each_kind;
+use model::family::Family;
 use model::inventory::{Node, NodeName};
 use model::measure::{Trial, Values};
 use model::nat::NatSpec;
@@ -132,7 +133,8 @@ impl After<'_> {
         Ok(())
     }
 
-    /// A cell of this node and a public one, with a path by theory.
+    /// A cell of this node and a public one, with a path by theory. Firewalls of IPv6
+    /// translate nothing that could be rebound.
     fn towards_public(&self, node: &NodeName, is_caller: bool) -> Option<Cell> {
         let fleet = &self.context.settings.fleet;
         let is_public = |name: &NodeName| fleet.node(name).is_some_and(Node::is_public);
@@ -143,6 +145,7 @@ impl After<'_> {
                 false => (&cell.pair.to, &cell.pair.from),
             };
             ours == node
+                && cell.pair.family == Family::Ipv4
                 && is_public(other)
                 && cell.predicted == Prediction::Always
                 && self.context.is_usable(cell)
@@ -198,23 +201,17 @@ impl After<'_> {
         orders: &[Order],
         between: impl Future<Output = Result<(), String>>,
     ) -> Result<Loaded, AgentError> {
-        let testers = &self.context.testers.stack;
-        let end = async |peer: model::inventory::PeerId| match testers.get(&peer) {
-            Some(tester) => tester.end().await,
-            None => Err(AgentError::Gone {
-                node: peer.node.clone(),
-                method: "prepare",
-            }),
-        };
         // Testers outlive a run that was killed, and remember its attempts.
         let again = rand::random::<u32>();
         let terms = self.context.terms(&self.context.testers.stack_coordinators);
+        let testers = &self.context.testers.stack;
+        let [caller, callee] = self.context.ends(testers, cell).await?;
         let loading = Loading {
             terms: &terms,
             id: AttemptId(format!("{}-{}-{again:08x}", self.taking.id(), cell.pair)),
             pair: &cell.pair,
-            caller: end(cell.pair.caller()).await?,
-            callee: end(cell.pair.callee()).await?,
+            caller,
+            callee,
             rungs,
             orders,
         };
@@ -230,7 +227,7 @@ impl After<'_> {
         detail: Option<String>,
     ) -> Result<(), RecordError> {
         let value = Value {
-            measure,
+            measure: &cell.pair.family.measure(measure),
             conditions,
             values: Values::Outcomes(vec![trial]),
             detail,

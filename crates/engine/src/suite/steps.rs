@@ -6,12 +6,14 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use futures::future::join_all;
+use model::family::Family;
 use model::inventory::NodeName;
 use model::measure::{Kind, Trial, Values};
 use model::protocol::{AttemptId, Call, Fellow, Perform, Performed};
 use model::suite::{Act, At, STEPS_DONE, Step, Suite, Wire};
 
 use crate::agent::AgentError;
+use crate::deployment;
 use crate::observer::ObserverError;
 use crate::recorder::RecordError;
 use crate::steps::StepError;
@@ -74,9 +76,11 @@ impl<'a> Session<'a> {
         }
         let mut binds = HashMap::new();
         for node in &nodes {
-            if let Some(tester) = context.testers.first_of(node) {
-                binds.insert(node.clone(), tester.fresh_bind().await);
-            }
+            let bind = match context.testers.first_of(node) {
+                Some(tester) => tester.fresh_bind().await,
+                None => None,
+            };
+            binds.extend(bind.map(|bind| (node.clone(), bind)));
         }
         let taking = context.taking(suite, round);
         Ok(Some(Self {
@@ -215,6 +219,8 @@ impl<'a> Session<'a> {
         limit: Duration,
     ) -> Perform {
         let others = self.said.iter().filter(|(other, _)| *other != node);
+        let bind = self.binds.get(node).copied();
+        let coordinators = &self.context.testers.stack_coordinators;
         Perform {
             session: self.id.clone(),
             suite: self.suite.name.to_string(),
@@ -222,8 +228,10 @@ impl<'a> Session<'a> {
             node: node.to_string(),
             cut_off: self.cut_off.iter().map(ToString::to_string).collect(),
             absent: self.absent.iter().map(ToString::to_string).collect(),
-            bind: self.binds.get(node).copied(),
-            coordinators: self.context.testers.stack_coordinators.clone(),
+            bind,
+            coordinators: bind.map_or_else(Vec::new, |bind| {
+                deployment::in_family(coordinators, Family::of(bind.ip()))
+            }),
             fellows: others
                 .map(|(node, said)| Fellow {
                     node: node.to_string(),

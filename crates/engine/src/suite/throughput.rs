@@ -252,23 +252,17 @@ impl Round<'_> {
         orders: &[Order],
         what: &str,
     ) -> Result<Loaded, AgentError> {
-        let end = async |peer: PeerId| match testers.get(&peer) {
-            Some(tester) => tester.end().await,
-            None => Err(AgentError::Gone {
-                node: peer.node.clone(),
-                method: "prepare",
-            }),
-        };
         // Testers outlive a run that was killed, and remember its attempts.
         let again = rand::random::<u32>();
         let id = format!("{}-{}-{what}-{again:08x}", self.taking.id(), cell.pair);
         let id = AttemptId(id);
+        let [caller, callee] = self.context.ends(testers, cell).await?;
         let loading = Loading {
             terms,
             id,
             pair: &cell.pair,
-            caller: end(cell.pair.caller()).await?,
-            callee: end(cell.pair.callee()).await?,
+            caller,
+            callee,
             rungs,
             orders,
         };

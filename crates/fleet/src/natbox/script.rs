@@ -58,21 +58,35 @@ if [ \"$(cat /proc/sys/net/ipv4/conf/$WAN/forwarding)\" = 0 ]; then
 fi
 {ports}nft -f - <<RULES
 {rules}RULES
-{timeout}# Whoever filters what is forwarded, and Docker drops all it does not know, gets
-# a rule of ours. Docker leaves DOCKER-USER to others.
-nft list chains | awk '$1 == \"table\" {{ table = $2 \" \" $3 }} $1 == \"chain\" {{ chain = $2 }}
-  /type filter hook forward/ && table ~ /^(ip|inet) / && table !~ / {TABLE}$/ {{ print table, chain }}' |
-while read -r family table chain; do
-  if [ \"$family $table $chain\" = 'ip filter FORWARD' ] && nft list chain ip filter DOCKER-USER >/dev/null 2>&1
-  then chain=DOCKER-USER; fi
-  nft insert rule $family $table $chain iifname natbox0 accept comment '\"vps-test natbox\"'
-  nft insert rule $family $table $chain oifname natbox0 accept comment '\"vps-test natbox\"'
-done
-",
+{timeout}{others}",
         spec = nat_box.spec,
         ports = outermost.ports(nat_box.ports),
         rules = outermost.ruleset(TABLE, place),
         timeout = host_timeout(&outermost),
+        others = let_forward("ip|inet", "natbox0", TABLE, "vps-test natbox"),
+    )
+}
+
+/// Whoever filters what is forwarded, and Docker drops all it does not know, gets a
+/// rule of ours, in tables of these families but our own. Docker leaves DOCKER-USER
+/// to others.
+pub fn let_forward(families: &str, device: &str, own: &str, comment: &str) -> String {
+    let docker = if families.starts_with("ip6") {
+        "ip6"
+    } else {
+        "ip"
+    };
+    format!(
+        "# Whoever filters what is forwarded gets a rule of ours. Docker leaves DOCKER-USER to others.
+nft list chains | awk '$1 == \"table\" {{ table = $2 \" \" $3 }} $1 == \"chain\" {{ chain = $2 }}
+  /type filter hook forward/ && table ~ /^({families}) / && table !~ / {own}$/ {{ print table, chain }}' |
+while read -r family table chain; do
+  if [ \"$family $table $chain\" = '{docker} filter FORWARD' ] && nft list chain {docker} filter DOCKER-USER >/dev/null 2>&1
+  then chain=DOCKER-USER; fi
+  nft insert rule $family $table $chain iifname {device} accept comment '\"{comment}\"'
+  nft insert rule $family $table $chain oifname {device} accept comment '\"{comment}\"'
+done
+"
     )
 }
 

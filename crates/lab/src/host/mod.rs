@@ -4,7 +4,7 @@ mod etc;
 mod root;
 
 use std::fs::File;
-use std::net::Ipv4Addr;
+use std::net::IpAddr;
 use std::path::Path;
 use std::process::{Command, Stdio};
 use std::sync::{Arc, Mutex};
@@ -26,7 +26,7 @@ const REBOOT: i32 = 133;
 /// A host as the daemon sees it.
 pub struct Host {
     pub node: Node,
-    pub addresses: Vec<Ipv4Addr>,
+    pub addresses: Vec<IpAddr>,
     pub end: usize,
     pub state: Mutex<(HostState, u32)>,
 }

@@ -1,7 +1,7 @@
 //! What was delivered, by flow, and what was not, by reason.
 
 use std::collections::HashMap;
-use std::net::{Ipv4Addr, SocketAddr};
+use std::net::{IpAddr, SocketAddr};
 
 use jiff::Timestamp;
 use model::flow::{FlowCount, FlowKey, Tally};
@@ -72,7 +72,7 @@ impl Counters {
 #[derive(Debug, Default)]
 struct Fragments(HashMap<FragmentKey, FlowKey>);
 
-type FragmentKey = (Ipv4Addr, Ipv4Addr, u16);
+type FragmentKey = (IpAddr, IpAddr, u32);
 
 /// Fragmented packets whose end is awaited; one whose end was lost is forgotten.
 const MOST_FRAGMENTED: usize = 4096;

@@ -6,7 +6,7 @@
 
 use std::cmp::Reverse;
 use std::collections::{BinaryHeap, HashMap};
-use std::net::Ipv4Addr;
+use std::net::{IpAddr, Ipv6Addr};
 use std::os::fd::{AsFd, OwnedFd};
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::{Duration, Instant};
@@ -37,7 +37,7 @@ const TIMER: u64 = u64::MAX;
 #[derive(Debug)]
 pub struct Wire {
     tun: Arc<OwnedFd>,
-    addresses: Vec<Ipv4Addr>,
+    networks: Vec<IpAddr>,
     /// A host that is replaced (rebooted) has a new generation.
     generation: u64,
 }
@@ -54,7 +54,7 @@ pub struct Forwarder {
 #[derive(Debug)]
 struct Topology {
     wires: Vec<Option<Wire>>,
-    by_address: HashMap<Ipv4Addr, usize>,
+    by_network: HashMap<IpAddr, usize>,
     /// By sender and receiver.
     paths: HashMap<(usize, usize), Path>,
     generations: u64,
@@ -86,7 +86,7 @@ impl Forwarder {
             .collect();
         let topology = Topology {
             wires: (0..ends).map(|_| None).collect(),
-            by_address: HashMap::new(),
+            by_network: HashMap::new(),
             paths,
             generations: 0,
         };
@@ -102,12 +102,7 @@ impl Forwarder {
     ///
     /// # Errors
     /// The descriptor cannot be watched.
-    pub fn connect(
-        &self,
-        end: usize,
-        tun: OwnedFd,
-        addresses: &[Ipv4Addr],
-    ) -> Result<(), LabError> {
+    pub fn connect(&self, end: usize, tun: OwnedFd, addresses: &[IpAddr]) -> Result<(), LabError> {
         let mut topology = lock(&self.topology);
         if let Some(old) = topology.wires[end].take() {
             let _ = self.epoll.delete(old.tun.as_fd());
@@ -121,12 +116,13 @@ impl Forwarder {
             .map_err(LabError::system("watch a TUN device"))?;
         topology.generations += 1;
         let generation = topology.generations;
-        for address in addresses {
-            topology.by_address.insert(*address, end);
+        let networks: Vec<IpAddr> = addresses.iter().map(|a| network(*a)).collect();
+        for network in &networks {
+            topology.by_network.insert(*network, end);
         }
         topology.wires[end] = Some(Wire {
             tun,
-            addresses: addresses.to_vec(),
+            networks,
             generation,
         });
         Ok(())
@@ -196,18 +192,21 @@ impl Forwarder {
 
     fn route(&self, topology: &mut Topology, from: usize, frame: &[u8], queue: &mut Queue) {
         let Some(packet) = packet::parse(frame) else {
-            self.counters().totals_mut().not_ipv4 += 1;
+            self.counters().totals_mut().not_ip += 1;
             return;
         };
+        if is_of_a_link(packet.source) || is_of_a_link(packet.destination) {
+            return;
+        }
         let is_own = topology.wires[from]
             .as_ref()
-            .is_some_and(|wire| wire.addresses.contains(&packet.source));
+            .is_some_and(|wire| wire.networks.contains(&network(packet.source)));
         if !is_own {
             self.counters().totals_mut().spoofed += packet.segments;
             return;
         }
         self.counters().left(&packet);
-        let Some(&to) = topology.by_address.get(&packet.destination) else {
+        let Some(&to) = topology.by_network.get(&network(packet.destination)) else {
             self.counters().totals_mut().no_route += packet.segments;
             return;
         };
@@ -347,6 +346,23 @@ impl Queue {
         let Reverse(waiting) = self.heap.pop()?;
         self.bytes -= waiting.frame.len();
         Some(waiting)
+    }
+}
+
+/// What is routed to one host: an IPv4 address, or all of an IPv6 address's /64,
+/// as hosting providers do.
+fn network(address: IpAddr) -> IpAddr {
+    match address {
+        IpAddr::V4(_) => address,
+        IpAddr::V6(v6) => Ipv6Addr::from(v6.to_bits() & !u128::from(u64::MAX)).into(),
+    }
+}
+
+/// What IPv6 says to its neighbours never leaves a link, and there is nobody on it.
+fn is_of_a_link(address: IpAddr) -> bool {
+    match address {
+        IpAddr::V4(_) => false,
+        IpAddr::V6(v6) => v6.is_unicast_link_local() || v6.is_multicast() || v6.is_unspecified(),
     }
 }
 

@@ -11,6 +11,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
+use crate::family::Family;
 use crate::inventory::Node;
 use crate::load::Load;
 use crate::suite::{Suite, SuiteConfig, SuiteName, built_in, throughput};
@@ -195,6 +196,8 @@ pub struct TestsConfig {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct ConnectivityConfig {
+    /// Address families to try, each with cells and criteria of its own.
+    pub families: Vec<Family>,
     /// Ordered pairs to draw where there are more; `None` tries all.
     pub sample: Option<u32>,
     pub success_criteria: PerCategory,
@@ -376,13 +379,14 @@ impl Config {
 
     /// What a module's tests are, of those that exist.
     pub fn suites_of(&self, module: &Module) -> Vec<Suite> {
-        if module.tests.is_empty() {
-            return built_in();
-        }
-        module
-            .tests
-            .iter()
-            .filter_map(|name| self.suite(name))
+        let suites: Vec<Suite> = match module.tests.as_slice() {
+            [] => built_in(),
+            names => names.iter().filter_map(|name| self.suite(name)).collect(),
+        };
+        let families = &self.tests.connectivity.families;
+        suites
+            .into_iter()
+            .map(|suite| suite.in_families(families))
             .collect()
     }
 

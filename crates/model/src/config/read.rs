@@ -6,6 +6,7 @@ use serde::Deserialize;
 use serde_json::Value;
 
 use super::{Config, FixAgent, Nodes, Wait, parse_duration};
+use crate::family::Family;
 use crate::inventory::{Fleet, MOST_PEERS, Node, Role, Transport};
 use crate::notice::NoticeKind;
 use crate::problem::{Problem, Problems, Source, did_you_mean, none_or};
@@ -303,6 +304,13 @@ fn problems(config: &Config, source: &Source) -> Vec<Problem> {
             source.problem_with(&word, message, "declare it under `measures`")
         }));
     }
+    if !Family::are_distinct(&connectivity.families) {
+        found.push(source.problem_with(
+            "families",
+            "`families` must list each family once, and at least one",
+            "write [ipv4], [ipv6] or [ipv4, ipv6]",
+        ));
+    }
     let peers = config.deploy.peers_per_node;
     if !(1..=MOST_PEERS).contains(&peers) {
         found.push(source.problem_with(
@@ -472,6 +480,7 @@ mod shape {
         seconds: u64
     });
     shape!(Connectivity {
+        families: Vec<Family>,
         sample: u32,
         success_criteria: PerCategory,
         margins: PerCategory,

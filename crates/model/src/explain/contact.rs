@@ -174,10 +174,11 @@ impl Case<'_> {
             return None;
         }
         let sentence = format!(
-            "{} packets from {} arrived at {}'s NAT ({}), which lets in only what was sent to; {} sent to {} alone",
+            "{} packets from {} arrived at {}'s {} ({}), which lets in only what was sent to; {} sent to {} alone",
             sent.arrived.packets,
             list(&sent.sources),
             y.node,
+            y.front(),
             y.kind(),
             y.node,
             list(&opened)

@@ -119,6 +119,15 @@ impl Side {
         }
     }
 
+    /// What stands before it. Nobody translates IPv6.
+    fn front(&self) -> &'static str {
+        if self.bind.is_ipv6() {
+            "firewall"
+        } else {
+            "NAT"
+        }
+    }
+
     fn kind(&self) -> String {
         match (self.mapping, self.filtering) {
             (Some(mapping), Some(filtering)) => {

@@ -15,6 +15,7 @@ use std::net::IpAddr;
 
 use serde::{Deserialize, Serialize};
 
+use crate::family::Family;
 use crate::nat::NatSpec;
 
 /// A node's name: unique in its fleet, `[a-z0-9-]`, at most 63 characters.
@@ -94,6 +95,12 @@ impl Node {
 
     pub fn address(&self) -> IpAddr {
         self.addresses[0]
+    }
+
+    /// The first of a family.
+    pub fn address_in(&self, family: Family) -> Option<IpAddr> {
+        let mut all = self.addresses.iter().copied();
+        all.find(|address| Family::of(*address) == family)
     }
 }
 

@@ -178,6 +178,32 @@ impl Certificate {
         }
     }
 
+    /// Whether it is what stands before a node with this NAT in IPv6: a stateful
+    /// firewall that translates nothing, or one that lets no UDP through at all.
+    ///
+    /// # Errors
+    /// A sentence with the measurement.
+    pub fn check_firewall(&self, udp: Udp) -> Result<(), String> {
+        if udp == Udp::Blocked {
+            return match self.front {
+                Front::UdpBlocked => Ok(()),
+                _ => Err(format!(
+                    "labelled UDP blocked in IPv6, measured as {}",
+                    self.describe()
+                )),
+            };
+        }
+        let wanted = Behaviour::FIREWALL;
+        let is_filtered = self.filtering.is_none_or(|f| f == wanted.filtering);
+        if self.front == Front::Firewall && is_filtered && self.port_preservation == Some(true) {
+            return Ok(());
+        }
+        Err(format!(
+            "labelled a stateful IPv6 firewall, measured as {}",
+            self.describe()
+        ))
+    }
+
     /// Whether it is what it was asked to be.
     ///
     /// # Errors
@@ -318,6 +344,24 @@ mod tests {
             error,
             "labelled Full Cone (EIM/EIF), measured Port Restricted (EIM/APDF)"
         );
+    }
+
+    #[test]
+    fn a_firewall_keeps_address_and_port_and_filters() {
+        let own = ["10.0.0.2:500"; 3];
+        let stateful = classify(&seen(own, false, false));
+        assert_eq!(stateful.check_firewall(Udp::Open), Ok(()));
+        let open = classify(&seen(own, true, true));
+        assert_eq!(
+            open.check_firewall(Udp::Open).unwrap_err(),
+            "labelled a stateful IPv6 firewall, measured as none"
+        );
+        let by_host = classify(&seen(own, true, false));
+        let translated = classify(&seen(["1.0.0.1:500"; 3], false, false));
+        for wrong in [by_host, translated] {
+            assert!(wrong.check_firewall(Udp::Open).is_err(), "{wrong:?}");
+        }
+        assert!(stateful.check_firewall(Udp::Blocked).is_err());
     }
 
     #[test]

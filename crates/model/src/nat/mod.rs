@@ -123,6 +123,10 @@ impl Behaviour {
         ]
     };
 
+    /// Of a stateful firewall without translation: a port is its own mapping, and
+    /// only who was sent to gets in.
+    pub const FIREWALL: Self = Self::PORT_RESTRICTED;
+
     /// The older name, where there is one: "Full Cone", "Symmetric", ….
     pub fn classic_name(self) -> Option<&'static str> {
         match self {

@@ -444,6 +444,13 @@ mod tests {
         }
     }
 
+    #[test]
+    fn between_firewalls_there_is_always_a_path() {
+        let firewall = Some(Behaviour::FIREWALL);
+        assert_eq!(predict(firewall, firewall), Prediction::Always);
+        assert_eq!(category(None, firewall), Category::NatTraversed);
+    }
+
     /// The 45 unordered pairs: a change here is a change of theory.
     #[test]
     fn the_table() {

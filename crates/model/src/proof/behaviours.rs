@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 use crate::attempt::{Attempt, Counted, ObservedPath};
 use crate::cells::{Kind, kind};
 use crate::event::{Plan, PlanNode};
+use crate::family::Family;
 use crate::nat::describe;
 use crate::nat::theory::{Category, End, Prediction, category, predict};
 use crate::stats::interval;
@@ -16,6 +17,9 @@ use crate::suite::Driver;
 /// One ordered pair of behaviours, over all pairs of nodes that have them.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct BehaviourPair {
+    /// Absent for IPv4.
+    #[serde(default, skip_serializing_if = "Family::is_ipv4")]
+    pub family: Family,
     /// `public`, `Symmetric (APDM/APDF)`, `no UDP`.
     pub caller: String,
     pub callee: String,
@@ -47,23 +51,27 @@ pub fn pairs(plan: &Plan, attempts: &[&Attempt]) -> Vec<BehaviourPair> {
             tried.entry(kind).or_default().push(attempt);
         }
     }
-    let ends = ends(plan);
-    let all = ends
-        .keys()
-        .flat_map(|from| ends.keys().map(move |to| (*from, *to)));
-    all.filter(|(_, to)| *to != End::Public)
-        .map(|kind| {
-            let tried = tried.get(&kind).map_or(&[][..], Vec::as_slice);
-            pair(kind, [ends[&kind.0], ends[&kind.1]], tried)
-        })
-        .collect()
+    let of_family = |family: &Family| {
+        let ends = ends(plan, *family);
+        let mut pairs = Vec::new();
+        for (from, of_from) in &ends {
+            for (to, of_to) in ends.iter().filter(|(to, _)| **to != End::Public) {
+                let kind = (*family, *from, *to);
+                let tried = tried.get(&kind).map_or(&[][..], Vec::as_slice);
+                pairs.push(pair(kind, lower(*of_from, *of_to), tried));
+            }
+        }
+        pairs
+    };
+    plan.families.iter().flat_map(of_family).collect()
 }
 
 /// The behaviours of tested nodes, each with what is expected of it.
-fn ends(plan: &Plan) -> BTreeMap<End, Option<f64>> {
+fn ends(plan: &Plan, family: Family) -> BTreeMap<End, Option<f64>> {
     let mut ends: BTreeMap<End, Option<f64>> = BTreeMap::new();
-    for node in plan.nodes.iter().filter(|node| node.tested) {
-        let expected = ends.entry(PlanNode::end(node)).or_default();
+    let speaks = |node: &&PlanNode| node.tested && node.families.contains(&family);
+    for node in plan.nodes.iter().filter(speaks) {
+        let expected = ends.entry(node.end(family)).or_default();
         *expected = lower(*expected, node.expected_success);
     }
     ends
@@ -76,16 +84,17 @@ fn lower(one: Option<f64>, other: Option<f64>) -> Option<f64> {
     }
 }
 
-fn pair((from, to): Kind, expected: [Option<f64>; 2], tried: &[&Attempt]) -> BehaviourPair {
+fn pair((family, from, to): Kind, expected: Option<f64>, tried: &[&Attempt]) -> BehaviourPair {
     let count = |is: &dyn Fn(&Attempt) -> bool| tried.iter().filter(|a| is(a)).count() as u64;
     let successes = count(&|a| a.verdict() == Counted::Success);
     let attempts = successes + count(&|a| a.verdict() == Counted::Failure);
     BehaviourPair {
-        caller: word(from),
-        callee: word(to),
+        family,
+        caller: word(from, family),
+        callee: word(to, family),
         category: category(from, to),
         predicted: predict(from, to),
-        expected: lower(expected[0], expected[1]),
+        expected,
         attempts,
         successes,
         interval: interval(successes, attempts, 0.95),
@@ -94,11 +103,12 @@ fn pair((from, to): Kind, expected: [Option<f64>; 2], tried: &[&Attempt]) -> Beh
     }
 }
 
-fn word(end: End) -> String {
-    match end {
-        End::Public => "public".into(),
-        End::Nat { behaviour, .. } => describe(behaviour),
-        End::NoUdp => "no UDP".into(),
+fn word(end: End, family: Family) -> String {
+    match (end, family) {
+        (End::Public, _) => "public".into(),
+        (End::Nat { behaviour, .. }, Family::Ipv4) => describe(behaviour),
+        (End::Nat { .. }, Family::Ipv6) => "firewall (IPv6)".into(),
+        (End::NoUdp, _) => "no UDP".into(),
     }
 }
 
@@ -136,7 +146,7 @@ mod tests {
             behaviour: "APDM/APDF".parse().unwrap(),
             inbound: crate::nat::Inbound::Dropped,
         };
-        let pair = pair((symmetric, symmetric), [Some(70.0), Some(70.0)], &[]);
+        let pair = pair((Family::Ipv4, symmetric, symmetric), Some(70.0), &[]);
         assert_eq!(pair.caller, "Symmetric (APDM/APDF)");
         assert_eq!(pair.predicted, Prediction::Never);
         assert_eq!(pair.to_string(), "no two nodes");

@@ -10,7 +10,7 @@ use crate::event::{Entry, Event, EvidenceFile, EvidenceKind, Plan, PlanNode, Sto
 use crate::judge;
 use crate::measure::TELLING_AT_ONCE;
 use crate::measure::summary::summaries;
-use crate::nat::describe;
+use crate::nat::{Udp, describe};
 use crate::proof::behaviours;
 use crate::proof::{
     Evidence, JournalMark, MatrixCell, NodeNatProof, PassResult, Proof, ProofNode, Reviewed,
@@ -298,6 +298,7 @@ fn proof_node(run: &Run, plan: &Plan, node: &PlanNode) -> ProofNode {
             None => "not tried".into(),
         },
         nat: nat_proof(run, node),
+        firewall: firewall_proof(run, node),
         digest,
         services,
         stack,
@@ -321,6 +322,18 @@ fn nat_proof(run: &Run, node: &PlanNode) -> NodeNatProof {
             .map(|m| m.certificate.evidence.clone())
             .unwrap_or_default(),
     }
+}
+
+fn firewall_proof(run: &Run, node: &PlanNode) -> Option<NodeNatProof> {
+    let certificate = &run.firewalls.get(&node.name)?.certificate;
+    Some(NodeNatProof {
+        labelled: match node.udp {
+            Udp::Open => "a firewall without translation".into(),
+            Udp::Blocked => "no UDP gets through".into(),
+        },
+        measured: certificate.describe(),
+        evidence: certificate.evidence.clone(),
+    })
 }
 
 /// Degraded nodes first: nobody may overlook that they are missing.

@@ -7,6 +7,7 @@ use axum::extract::{OriginalUri, Path, Query, State};
 use axum::response::Html;
 use jiff::Timestamp;
 use model::attempt::Pair;
+use model::family::Family;
 use model::inventory::NodeName;
 use model::proof::Proof;
 use model::publication::{RunId, RunSummary};
@@ -34,6 +35,7 @@ pub(super) struct Asked {
     by: Option<String>,
     from: Option<String>,
     to: Option<String>,
+    family: Option<String>,
     after: Option<String>,
     a: Option<String>,
     b: Option<String>,
@@ -154,10 +156,14 @@ pub(super) async fn matrix(
             Some("latency") => MatrixBy::Latency,
             _ => MatrixBy::Path,
         };
-        let open = asked
-            .from
-            .zip(asked.to)
-            .map(|(from, to)| Pair::of_nodes(NodeName::new(from), NodeName::new(to)));
+        let family = match asked.family.as_deref() {
+            Some("ipv6") => Family::Ipv6,
+            _ => Family::Ipv4,
+        };
+        let open = asked.from.zip(asked.to).map(|(from, to)| Pair {
+            family,
+            ..Pair::of_nodes(NodeName::new(from), NodeName::new(to))
+        });
         registry.of_run(caller, asked.run.as_deref(), |summary, proof| {
             view::matrix_page(summary, proof, by, open.as_ref())
         })

@@ -85,6 +85,7 @@ fn node(name: &str) -> PlanNode {
         nat: None,
         expected_success: None,
         peers: 1,
+        families: model::family::Family::ipv4_alone(),
         udp: model::nat::Udp::default(),
         inbound: model::nat::Inbound::default(),
     }
@@ -100,6 +101,7 @@ fn plan(project: &str, fleet: &str) -> Plan {
         fleet: fleet.into(),
         runs_on: "twin t".into(),
         nodes: vec![node("a"), node("b")],
+        families: model::family::Family::ipv4_alone(),
         sample: None,
         suites: model::suite::built_in(),
         expressions: Vec::new(),

@@ -17,16 +17,13 @@ pub fn nat(summary: &RunSummary, proof: &Proof) -> String {
             Escaped(summary.run.as_str())
         ),
     );
-    let boxes: Vec<_> = proof
-        .nodes
-        .iter()
-        .filter(|node| node.nat.labelled != "none")
-        .collect();
-    for node in &boxes {
-        let (class, word) = match (
-            node.nat.measured == node.nat.labelled,
-            node.nat.measured.as_str(),
-        ) {
+    let fronts = proof.nodes.iter().flat_map(|node| {
+        let fronts = node.fronts().into_iter();
+        fronts.map(move |(title, nat)| (node, title, nat))
+    });
+    let boxes: Vec<_> = fronts.collect();
+    for (node, title, nat) in &boxes {
+        let (class, word) = match (nat.measured == nat.labelled, nat.measured.as_str()) {
             (_, "not measured") => ("open", "not measured"),
             (true, _) => ("pass", "as labelled"),
             (false, _) => ("fail", "not as labelled"),
@@ -36,13 +33,13 @@ pub fn nat(summary: &RunSummary, proof: &Proof) -> String {
             format_args!(
                 "<section class=\"card\" aria-label=\"{0}\"><div class=\"headline\"><h2><a href=\"/nodes/{1}\">{0}</a></h2> <span class=\"badge {class}\">{word}</span></div>\n\
                  <dl class=\"pairs\"><div><dt>Labelled</dt><dd>{2}</dd></div><div><dt>Measured</dt><dd>{3}</dd></div></dl>\n<ul class=\"evidence\">\n",
-                Escaped(node.name.as_str()),
+                Escaped(title),
                 in_query(node.name.as_str()),
-                Escaped(&node.nat.labelled),
-                Escaped(&node.nat.measured),
+                Escaped(&nat.labelled),
+                Escaped(&nat.measured),
             ),
         );
-        for line in &node.nat.evidence {
+        for line in &nat.evidence {
             put(&mut out, format_args!("<li>{}</li>\n", Escaped(line)));
         }
         out.push_str("</ul></section>\n");

@@ -5,13 +5,14 @@ use std::collections::BTreeMap;
 use jiff::Timestamp;
 use model::attempt::{Attempt, ObservedPath, Pair};
 use model::event::Decision;
+use model::family::Family;
 use model::nat::theory::Prediction;
 use model::proof::{MatrixCell, Proof};
 use model::publication::RunSummary;
 
 use super::overview::{criteria, state_words, tone};
 use super::{ago, attempts::attempts, badge, in_query, machine, put};
-use crate::by_nodes::by_nodes;
+use crate::by_nodes::{by_family, by_nodes};
 use crate::html::Escaped;
 use crate::natural::natural_key;
 
@@ -63,7 +64,7 @@ pub fn run(summary: &RunSummary, proof: &Proof, now: Timestamp) -> String {
         );
     }
     out.push_str("</section>\n<section class=\"card\" aria-label=\"Matrix\">\n<h2>Matrix</h2>\n");
-    table(&mut out, proof, summary, MatrixBy::Path, None);
+    tables(&mut out, proof, summary, MatrixBy::Path, None);
     out.push_str("</section>\n<section class=\"card\" aria-label=\"Nodes\"><h2>Nodes</h2>\n<div class=\"scroll\" tabindex=\"0\" role=\"group\" aria-label=\"Nodes of the run\"><table><thead><tr><th scope=\"col\">Node</th><th scope=\"col\">Role</th><th scope=\"col\">Region</th><th scope=\"col\">Measured NAT</th><th scope=\"col\">Kernel</th><th scope=\"col\">Reached</th></tr></thead><tbody>\n");
     for node in &proof.nodes {
         put(
@@ -127,7 +128,7 @@ pub fn matrix_page(
         ),
     );
     out.push_str("<div class=\"beside\">\n<section class=\"card\" aria-label=\"Heat map\">\n");
-    table(&mut out, proof, summary, by, open);
+    tables(&mut out, proof, summary, by, open);
     out.push_str("</section>\n");
     if let Some(pair) = open {
         opened(&mut out, proof, pair);
@@ -186,17 +187,39 @@ fn opened(out: &mut String, proof: &Proof, pair: &Pair) {
     out.push_str("</section>\n");
 }
 
+/// One for each address family.
+fn tables(
+    out: &mut String,
+    proof: &Proof,
+    summary: &RunSummary,
+    by: MatrixBy,
+    open: Option<&Pair>,
+) {
+    for (family, cells) in by_family(&proof.matrix) {
+        if family == Family::Ipv6 {
+            put(out, format_args!("<h3>{family}</h3>\n"));
+        }
+        table(out, &cells, summary, by, open);
+    }
+    legend(out, by);
+}
+
 /// A table: rows and columns are read out with their headers, and every cell is a
 /// link that a keyboard reaches.
-fn table(out: &mut String, proof: &Proof, summary: &RunSummary, by: MatrixBy, open: Option<&Pair>) {
-    let mut names: Vec<&str> = proof
-        .matrix
+fn table(
+    out: &mut String,
+    of_family: &[MatrixCell],
+    summary: &RunSummary,
+    by: MatrixBy,
+    open: Option<&Pair>,
+) {
+    let mut names: Vec<&str> = of_family
         .iter()
         .flat_map(|cell| [cell.pair.from.as_str(), cell.pair.to.as_str()])
         .collect();
     names.sort_by(|a, b| natural_key(a).cmp(&natural_key(b)));
     names.dedup();
-    let together = by_nodes(&proof.matrix);
+    let together = by_nodes(of_family);
     let cells: BTreeMap<(&str, &str), &MatrixCell> = together
         .iter()
         .map(|cell| ((cell.pair.from.as_str(), cell.pair.to.as_str()), cell))
@@ -223,7 +246,6 @@ fn table(out: &mut String, proof: &Proof, summary: &RunSummary, by: MatrixBy, op
         out.push_str("</tr>\n");
     }
     out.push_str("</tbody></table></div>\n");
-    legend(out, by);
 }
 
 fn show_cell(out: &mut String, cell: &MatrixCell, summary: &RunSummary, by: MatrixBy, open: bool) {
@@ -258,7 +280,7 @@ fn show_cell(out: &mut String, cell: &MatrixCell, summary: &RunSummary, by: Matr
     put(
         out,
         format_args!(
-            "<td class=\"{class}{prediction}{trouble}\"><a href=\"/matrix?run={}{}&amp;from={}&amp;to={}#cell\"{} \
+            "<td class=\"{class}{prediction}{trouble}\"><a href=\"/matrix?run={}{}&amp;from={}&amp;to={}{}#cell\"{} \
              aria-label=\"{}: predicted {}, observed {}, {} of {} succeeded\"><b>{shown}</b>{tried}</a></td>",
             in_query(summary.run.as_str()),
             if by == MatrixBy::Latency {
@@ -268,6 +290,10 @@ fn show_cell(out: &mut String, cell: &MatrixCell, summary: &RunSummary, by: Matr
             },
             in_query(cell.pair.from.as_str()),
             in_query(cell.pair.to.as_str()),
+            match cell.pair.family {
+                Family::Ipv4 => "",
+                Family::Ipv6 => "&amp;family=ipv6",
+            },
             current(open),
             Escaped(&cell.pair.to_string()),
             cell.predicted,

@@ -7,11 +7,7 @@ use crate::html::{Escaped, put};
 use crate::quantity::{bytes, span};
 
 pub fn nats(out: &mut String, proof: &Proof) {
-    let boxed: Vec<&ProofNode> = proof
-        .nodes
-        .iter()
-        .filter(|n| n.nat.labelled != "none")
-        .collect();
+    let boxed: Vec<_> = proof.nodes.iter().flat_map(ProofNode::fronts).collect();
     if boxed.is_empty() {
         return;
     }
@@ -21,9 +17,9 @@ pub fn nats(out: &mut String, proof: &Proof) {
         "each box was measured before anything was tested behind it; the prober is not told the label",
     );
     out.push_str("<div class=\"nats\">\n");
-    for node in boxed {
-        let agrees = node.nat.measured == node.nat.labelled;
-        let (class, sign) = match (agrees, node.nat.measured.as_str()) {
+    for (name, nat) in boxed {
+        let agrees = nat.measured == nat.labelled;
+        let (class, sign) = match (agrees, nat.measured.as_str()) {
             (true, _) => ("pass", "✓"),
             (false, "not measured") => ("inconclusive", "?"),
             (false, _) => ("differs", "≠"),
@@ -31,13 +27,13 @@ pub fn nats(out: &mut String, proof: &Proof) {
         put!(
             out,
             "<article class=\"{class}\">\n<h3>{}</h3>\n<p>labelled {}</p>\n<p>measured <b>{sign} {}</b></p>\n",
-            Escaped(node.name.as_str()),
-            Escaped(&node.nat.labelled),
-            Escaped(&node.nat.measured)
+            Escaped(&name),
+            Escaped(&nat.labelled),
+            Escaped(&nat.measured)
         );
-        if !node.nat.evidence.is_empty() {
+        if !nat.evidence.is_empty() {
             out.push_str("<ul class=\"note\">\n");
-            for probe in &node.nat.evidence {
+            for probe in &nat.evidence {
                 put!(out, "<li>{}</li>\n", Escaped(probe));
             }
             out.push_str("</ul>\n");

@@ -3,9 +3,11 @@
 use std::collections::BTreeMap;
 
 use model::cells::samples;
-use model::proof::{CriterionResult, Proof};
+use model::family::Family;
+use model::proof::{CriterionResult, MatrixCell, Proof};
 
 use super::{chip, section};
+use crate::by_nodes::by_family;
 use crate::html::{Escaped, put};
 use crate::interval::{interval, rate, trend};
 use crate::map::Traffic;
@@ -92,13 +94,12 @@ pub fn matrices(out: &mut String, proof: &Proof) {
         "Matrix",
         "callers down, callees across; colour is the path that counted packets took",
     );
-    put!(
-        out,
-        "<div class=\"figures\">\n<figure>{}<figcaption>Path of the first attempt, and successes of attempts. The strip is what theory predicted.</figcaption></figure>\n\
-         <figure>{}<figcaption>Milliseconds to connect, where no more than four attempts ran at once.</figcaption></figure>\n</div>\n",
-        matrix(&proof.matrix),
-        connect_times(&proof.matrix)
-    );
+    for (family, cells) in by_family(&proof.matrix) {
+        if family == Family::Ipv6 {
+            put!(out, "<h3>{family}</h3>\n");
+        }
+        figures(out, &cells);
+    }
     for sample in samples(&proof.plan) {
         put!(out, "<p>Tried: {}.</p>\n", Escaped(&sample));
     }
@@ -106,11 +107,22 @@ pub fn matrices(out: &mut String, proof: &Proof) {
     out.push_str("</section>\n");
 }
 
+fn figures(out: &mut String, cells: &[MatrixCell]) {
+    put!(
+        out,
+        "<div class=\"figures\">\n<figure>{}<figcaption>Path of the first attempt, and successes of attempts. The strip is what theory predicted.</figcaption></figure>\n\
+         <figure>{}<figcaption>Milliseconds to connect, where no more than four attempts ran at once.</figcaption></figure>\n</div>\n",
+        matrix(cells),
+        connect_times(cells)
+    );
+}
+
 /// Predicted beside observed, in numbers.
 fn agreement(out: &mut String, proof: &Proof) {
     let mut counts: BTreeMap<(String, String), Traffic> = BTreeMap::new();
     for cell in &proof.matrix {
-        let key = (cell.category.to_string(), cell.predicted.to_string());
+        let criterion = cell.pair.family.measure(&cell.category.to_string());
+        let key = (criterion, cell.predicted.to_string());
         counts.entry(key).or_default().add(cell.observed);
     }
     out.push_str("<table>\n<thead><tr><th scope=\"col\">Category</th><th scope=\"col\">Theory</th><th scope=\"col\" class=\"number\">direct</th><th scope=\"col\" class=\"number\">relayed</th><th scope=\"col\" class=\"number\">no path</th><th scope=\"col\" class=\"number\">not measured</th></tr></thead>\n<tbody>\n");

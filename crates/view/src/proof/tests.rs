@@ -132,6 +132,11 @@ pub(crate) fn saying(words: &str) -> Proof {
                 measured: format!("not {words}"),
                 evidence: vec![text()],
             },
+            firewall: Some(NodeNatProof {
+                labelled: text(),
+                measured: format!("not {words}"),
+                evidence: vec![text()],
+            }),
             digest: Some(text()),
             services: std::iter::once((text(), text())).collect(),
             stack: Some(text()),
@@ -154,6 +159,7 @@ pub(crate) fn saying(words: &str) -> Proof {
                 nat: None,
                 expected_success: None,
                 peers: 1,
+                families: model::family::Family::ipv4_alone(),
                 udp: model::nat::Udp::default(),
                 inbound: model::nat::Inbound::default(),
                 place: Some(Place {
@@ -161,6 +167,7 @@ pub(crate) fn saying(words: &str) -> Proof {
                     longitude: 11.0,
                 }),
             }],
+            families: model::family::Family::ipv4_alone(),
             sample: None,
             suites: Vec::new(),
             expressions: vec![text()],

@@ -39,7 +39,6 @@ impl Family {
         }
     }
 
-    #[expect(clippy::trivially_copy_pass_by_ref, reason = "serde's signature")]
     pub fn is_ipv4(&self) -> bool {
         *self == Self::Ipv4
     }

@@ -24,7 +24,11 @@ fn delay(site: &Site, from: &str, to: &str) -> f64 {
 /// What the inventory says it is.
 fn set_delay(site: &Site, from: &str, to: &str) -> f64 {
     let fleet = site.twin.fleet();
-    let node = |name: &str| fleet.node(&NodeName::new(name)).unwrap();
+    let node = |name: &str| {
+        fleet
+            .node(&NodeName::new(name))
+            .expect("a node of the inventory")
+    };
     fleet.link(node(from), node(to)).delay_ms
 }
 

@@ -21,7 +21,7 @@ pub async fn cut_off(context: &Context<'_>, nodes: &[NodeName]) -> Result<(), St
     let fleet = context.settings.fleet.nodes.iter();
     let others: Vec<IpAddr> = fleet
         .filter(|node| !nodes.contains(&node.name))
-        .flat_map(|node| fleet::outer_addresses(node))
+        .flat_map(fleet::outer_addresses)
         .collect();
     let cuts = testers(context, nodes).map(|(_, tester)| tester.host.cut_off(&others));
     try_join_all(cuts).await.map(drop).map_err(|error| {

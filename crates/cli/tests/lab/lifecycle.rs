@@ -59,7 +59,7 @@ fn status_tells_of_every_host_in_both_forms() {
     assert_eq!(names, ["a", "b", "london", "tokyo"]);
     assert_eq!(
         hosts[1]["addresses"],
-        serde_json::json!(["198.18.2.10", "198.18.3.10"])
+        serde_json::json!(["198.18.2.10", "198.18.3.10", "3018:2::10"])
     );
     assert!(json["wan"]["delivered"].as_u64().unwrap() > 0);
     let text = said(&lab(&SHARED.name, "status", &[]));

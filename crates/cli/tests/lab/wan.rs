@@ -68,7 +68,7 @@ fn jitter_spreads_delays_and_keeps_the_order() {
         .collect();
     ms.sort_by(f64::total_cmp);
     assert!((9.9..14.0).contains(&ms[0]), "least {:.2} ms", ms[0]);
-    assert!((24.0..31.0).contains(&ms[95]), "p95 {:.2} ms", ms[95]);
+    assert!((24.0..34.0).contains(&ms[95]), "p95 {:.2} ms", ms[95]);
 }
 
 #[test]
@@ -90,10 +90,16 @@ fn a_rates_queue_overflows_and_says_so() {
     let before = SHARED.twin.status().unwrap().wan;
     let arrivals = send(&SHARED.pair("b", "tokyo"), 400, 1000, Duration::ZERO);
     let after = SHARED.twin.status().unwrap().wan;
+    // As many as wait 200 ms at once, and those that left while a busy machine sent.
     assert!(
-        (190..=205).contains(&arrivals.len()),
+        (190..=300).contains(&arrivals.len()),
         "{} of 400",
         arrivals.len()
+    );
+    let longest = arrivals.iter().map(|(_, delay)| *delay).max().unwrap();
+    assert!(
+        (180 * MS..=220 * MS).contains(&longest),
+        "{longest:?} in a queue of 200 ms"
     );
     assert_eq!(
         after.overflowed - before.overflowed,

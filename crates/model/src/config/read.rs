@@ -425,6 +425,7 @@ mod shape {
         tests: Option<Vec<String>>,
         project: Option<String>,
         stack: Option<String>,
+        licence: Option<String>,
         companions: Option<BTreeMap<String, crate::config::Companion>>,
     }
     shape!(Build {

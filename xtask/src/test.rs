@@ -30,8 +30,30 @@ pub fn run(args: &[String]) -> anyhow::Result<ExitCode> {
         test.env(runner_variable()?, words.join(" "));
     }
     let status = shell::status(&mut test)?;
+    let apart = if names_a_package(args) {
+        true
+    } else {
+        apart(args)?
+    };
     demo::give_back(&shell::target_directory()?)?;
-    Ok(shell::exit_code(status))
+    Ok(match status.success() && !apart {
+        true => ExitCode::FAILURE,
+        false => shell::exit_code(status),
+    })
+}
+
+/// Whether the tests of the workspaces apart passed; they are over loopback, as the user.
+fn apart(args: &[String]) -> anyhow::Result<bool> {
+    let mut passed = true;
+    for apart in shell::APART {
+        let mut test = shell::cargo_apart(&["test", "--locked", "--no-fail-fast"], apart)?;
+        test.args(args);
+        if std::env::var_os(THREADS).is_none() {
+            test.env(THREADS, "1");
+        }
+        passed &= shell::status(&mut test)?.success();
+    }
+    Ok(passed)
 }
 
 fn names_a_package(args: &[String]) -> bool {

@@ -83,8 +83,7 @@ impl<'a> Cargo<'a> {
 
     async fn build_part(&self, part: &Part) -> Result<compiler::Said, BuildError> {
         let patch = self.patch(part);
-        let _lock_file =
-            patch.map(|_| KeptFile::new(&part.lock_file(&self.settings.workspace)));
+        let _lock_file = patch.map(|_| KeptFile::new(&part.lock_file(&self.settings.workspace)));
         if let Some(patch) = patch {
             self.choose_version(patch, part).await?;
         }

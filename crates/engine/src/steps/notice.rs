@@ -17,7 +17,9 @@ pub fn make(settings: &Settings, dir: &RunDir) -> Result<Option<Artifact>, StepE
     let path = dir.binaries().join(format!("{}.NOTICE", module.binary));
     std::fs::create_dir_all(dir.binaries())
         .and_then(|()| std::fs::write(&path, text(&module.binary, licence, source)))
-        .map_err(|e| StepError::Infrastructure(format!("cannot write `{}`: {e}", path.display())))?;
+        .map_err(|e| {
+            StepError::Infrastructure(format!("cannot write `{}`: {e}", path.display()))
+        })?;
     let notice = Artifact::read(&path).map_err(|e| StepError::infrastructure(&e))?;
     Ok(Some(notice))
 }

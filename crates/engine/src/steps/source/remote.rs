@@ -26,7 +26,7 @@ const LIMIT: Duration = Duration::from_secs(3600);
 
 pub async fn make(stage: &Stage<'_>, parts: &[Part], here: Failed) -> Result<Made, Failed> {
     let settings = stage.settings;
-    let command = remote_command(settings, parts);
+    let command = remote_command(settings, parts, &[]);
     let failed = |error| Failed {
         error,
         command: command.clone(),
@@ -45,7 +45,8 @@ pub async fn make(stage: &Stage<'_>, parts: &[Part], here: Failed) -> Result<Mad
         "set -e; mkdir -p {DIRECTORY}; cd {DIRECTORY}; rm -rf source; mkdir source; tar -xf - -C source; cd source
 [ ! -e ~/.cargo/env ] || . ~/.cargo/env
 command -v cargo >/dev/null || {{ echo 'there is no cargo: install Rust there (https://rustup.rs)' >&2; exit 1; }}
-export CARGO_TARGET_DIR={DIRECTORY}/target; {command}"
+export CARGO_TARGET_DIR={DIRECTORY}/target; {}",
+        remote_command(settings, parts, &["--message-format=json"])
     );
     let output = host
         .script(&script, Some(&source), LIMIT)
@@ -105,7 +106,7 @@ fn host<'a>(stage: &'a Stage<'_>) -> Result<&'a Host, String> {
 }
 
 /// `cargo build`, natively: whatever the configured command says but the target.
-fn remote_command(settings: &Settings, parts: &[Part]) -> String {
+fn remote_command(settings: &Settings, parts: &[Part], besides: &[&str]) -> String {
     let words = shell_words::split(&settings.config.build.command).unwrap_or_default();
     let arguments = match words
         .iter()
@@ -123,7 +124,7 @@ fn remote_command(settings: &Settings, parts: &[Part]) -> String {
     let target = Path::new(DIRECTORY).join("target");
     let commands = parts.iter().map(|part| {
         let words = common.iter().cloned().chain(part.arguments(&target));
-        let words = words.chain(["--message-format=json".to_owned()]);
+        let words = words.chain(besides.iter().map(|word| (*word).to_owned()));
         words.map(|word| quote(&word)).collect::<Vec<_>>().join(" ")
     });
     commands.collect::<Vec<_>>().join(" && ")

@@ -64,7 +64,7 @@ fn saorsa_node_is_judged_by_what_its_nodes_measured() {
         ("healthy", 72),
         ("closest_found", 27),
         ("synced", 1),
-        ("stored", 72),
+        ("stored", 100),
         ("kept", 72),
         ("refused", 27),
         ("retrieved", 144),

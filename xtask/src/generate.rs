@@ -5,7 +5,7 @@ use std::process::Command;
 
 use anyhow::{Context as _, bail};
 use model::config::ConfigFile;
-use model::suite::{Suite, built_in};
+use model::suite::{Suite, built_in, throughput};
 
 use crate::shell;
 
@@ -56,7 +56,8 @@ fn measures(is: &str) -> anyhow::Result<String> {
     let defaults = ConfigFile::defaults().map_err(|e| anyhow::anyhow!("{e}"))?;
     let declared = defaults.config.suites.iter();
     let declared = declared.map(|(name, suite)| suite.named(name));
-    for suite in built_in().into_iter().chain(declared) {
+    let load = throughput(defaults.config.tests.throughput.clone());
+    for suite in built_in().into_iter().chain([load]).chain(declared) {
         table(&mut text, &suite)?;
     }
     Ok(text)

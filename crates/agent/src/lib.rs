@@ -4,13 +4,14 @@
 //! It implements [`Tester`] and calls [`main`]; this crate does the rest: the
 //! command line, the socket, attempts and their lifetimes, deadlines, panics,
 //! logs, metrics and the registry. [`exchange`] moves an attempt's payload over
-//! any message transport, lossy ones included.
+//! any message transport, lossy ones included; [`load`] as much as goes through.
 
 mod attempts;
 mod cli;
 mod digest;
 mod entry;
 pub mod exchange;
+pub mod load;
 mod log;
 mod metrics;
 mod notes;

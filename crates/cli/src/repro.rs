@@ -1,6 +1,7 @@
 //! `vps-test repro`: the smallest twin that shows a failed attempt again.
 
 mod again;
+mod failure;
 mod scene;
 
 use std::path::{Path, PathBuf};
@@ -9,14 +10,12 @@ use std::process::{Command, ExitCode};
 use clap::Args;
 use engine::RunDir;
 use miette::{IntoDiagnostic, WrapErr};
-use model::attempt::{Attempt, Counted};
-use model::judge;
-use model::run::Run;
 
 use crate::exit::{self, Infrastructure};
 use crate::runs;
 use crate::started::Started;
 use again::Again;
+use failure::Failure;
 use scene::Scene;
 
 #[derive(Debug, Args)]
@@ -24,12 +23,16 @@ pub struct ReproArgs {
     /// PROJECT for its newest run, PROJECT/TIME, or a run directory
     #[arg(value_name = "RUN")]
     run: String,
-    /// The attempt, by its name in the proof, or by a part of it that no other has
+    /// The attempt, by its name in the proof, or what a suite measured, as SUITE/MEASURE/NODE;
+    /// a part of it that no other has is enough
     #[arg(value_name = "ATTEMPT")]
     attempt: String,
     /// Run it too, and say whether it showed again
     #[arg(long = "run")]
     run_it: bool,
+    /// With all nodes that the run tested, and not only those that the failure names
+    #[arg(long)]
+    all_nodes: bool,
     /// Where config, inventory and binaries are written; by default `repro-ATTEMPT` here
     #[arg(long, value_name = "DIR")]
     out: Option<PathBuf>,
@@ -39,15 +42,15 @@ pub struct ReproArgs {
 pub fn run(args: &ReproArgs) -> miette::Result<ExitCode> {
     let dir = runs::find(&runs::state_dir()?, &args.run)?;
     let run = runs::replay(&dir)?;
-    let attempt = find(&run, &args.attempt)?;
+    let failure = Failure::find(&run, &args.attempt)?;
     let started = started(&dir)?;
-    let scene = Scene::of(&run, &started, attempt)?;
+    let scene = Scene::of(&run, &started, &failure, args.all_nodes)?;
     let out = match &args.out {
         Some(out) => out.clone(),
-        None => PathBuf::from(format!("repro-{}", attempt.start.id.0)),
+        None => PathBuf::from(format!("repro-{}", failure.name().replace('/', "-"))),
     };
     scene.write(&dir, &out)?;
-    print!("{}", told(attempt, &scene, &out));
+    print!("{}", told(&failure, &scene, &out));
     if !args.run_it {
         return Ok(exit::PASS);
     }
@@ -56,9 +59,9 @@ pub fn run(args: &ReproArgs) -> miette::Result<ExitCode> {
     let again = RunDir::latest(&state, &scene.project)
         .map(|dir| runs::replay(&dir))
         .transpose()?
-        .map(|run| Again::of(attempt, &run))
+        .map(|run| Again::of(&failure, &run))
         .unwrap_or_default();
-    println!("\n{}", again.told(attempt));
+    println!("\n{}", again.told(&failure));
     Ok(match again.code() {
         Some(code) => code,
         // It never came to the pair: why not is what that run ended with.
@@ -68,51 +71,6 @@ pub fn run(args: &ReproArgs) -> miette::Result<ExitCode> {
     })
 }
 
-/// By its whole name, or by a part that is its alone; one that has not succeeded.
-fn find<'a>(run: &'a Run, word: &str) -> miette::Result<&'a Attempt> {
-    let failed = || run.attempts.iter().filter(|a| is_failed(a));
-    let exact = run.attempts.iter().find(|a| a.start.id.0 == word);
-    let found: Vec<&Attempt> = match exact {
-        Some(attempt) => vec![attempt],
-        None => {
-            let part = run.attempts.iter().filter(|a| a.start.id.0.contains(word));
-            part.collect()
-        }
-    };
-    let names = |attempts: &mut dyn Iterator<Item = &Attempt>| {
-        let names: Vec<&str> = attempts.take(5).map(|a| a.start.id.0.as_str()).collect();
-        names.join(", ")
-    };
-    let help = match failed().count() {
-        0 => "every attempt of this run succeeded".to_owned(),
-        count => format!("{count} failed: {}, …", names(&mut failed())),
-    };
-    match found.as_slice() {
-        [] => Err(miette::miette!(
-            help = help,
-            "the run has no attempt `{word}`"
-        )),
-        [attempt] if is_failed(attempt) => Ok(attempt),
-        [attempt] => Err(miette::miette!(
-            help = help,
-            "{} succeeded: there is nothing to show again",
-            attempt.start.id.0
-        )),
-        some => Err(miette::miette!(
-            help = format!(
-                "give more of its name: {}, …",
-                names(&mut some.iter().copied())
-            ),
-            "`{word}` is a part of {} attempts' names",
-            some.len()
-        )),
-    }
-}
-
-fn is_failed(attempt: &Attempt) -> bool {
-    attempt.verdict() != Counted::Success
-}
-
 fn started(dir: &RunDir) -> miette::Result<Started> {
     Started::read(dir).wrap_err(
         "only a project's newest run keeps what it was started with, its binaries included; \
@@ -120,15 +78,9 @@ fn started(dir: &RunDir) -> miette::Result<Started> {
     )
 }
 
-fn told(attempt: &Attempt, scene: &Scene, out: &Path) -> String {
-    let start = &attempt.start;
-    let mut text = format!(
-        "{}: {}, {}\n  {}\n\n",
-        start.id.0,
-        start.cell.pair,
-        start.cell.category,
-        judge::why(attempt).unwrap_or_default()
-    );
+fn told(failure: &Failure<'_>, scene: &Scene, out: &Path) -> String {
+    let (name, what, why) = (failure.name(), failure.what(), failure.why());
+    let mut text = format!("{name}: {what}\n  {why}\n\n");
     for line in scene.nodes_told() {
         text.push_str(&format!("  {line}\n"));
     }

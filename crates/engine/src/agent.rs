@@ -7,7 +7,8 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use model::inventory::NodeName;
-use model::protocol::{Call, Failure, Hello, Outcome, Request, Response, VERSION};
+use model::measure::Trial;
+use model::protocol::{Call, Failure, Hello, Outcome, Reason, Request, Response, VERSION};
 use serde::de::DeserializeOwned;
 use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader};
 use tokio::net::UnixStream;
@@ -101,6 +102,29 @@ impl Agent {
         own_deadline: Duration,
     ) -> Result<T, AgentError> {
         self.link.call(call, own_deadline + GRACE).await
+    }
+}
+
+impl AgentError {
+    /// The tester had nowhere to dial. A stack that makes relays only where nothing
+    /// else works is not wrong.
+    pub fn is_no_address(&self) -> bool {
+        self.reason() == Some(Reason::NoAddress)
+    }
+
+    /// What it counts for, where success was asked for.
+    pub fn as_trial(&self) -> Trial {
+        match self.reason() {
+            Some(reason) if reason.is_infrastructure() => Trial::Infrastructure,
+            _ => Trial::Failure,
+        }
+    }
+
+    fn reason(&self) -> Option<Reason> {
+        match self {
+            Self::Failed { failure, .. } => Some(failure.reason),
+            _ => None,
+        }
     }
 }
 

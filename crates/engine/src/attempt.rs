@@ -2,6 +2,7 @@
 //! and compare what the two sides say with each other and with the wire.
 
 mod evidence;
+pub mod load;
 
 use std::collections::BTreeMap;
 use std::net::{IpAddr, SocketAddr};
@@ -33,6 +34,8 @@ pub struct Terms {
     /// For the payload, both ways.
     pub exchange_timeout: Duration,
     pub observers: Observers,
+    /// Every node's addresses.
+    pub hosts: Vec<IpAddr>,
     /// As they were measured.
     pub nats: BTreeMap<NodeName, Certificate>,
 }
@@ -67,6 +70,7 @@ pub async fn drive(
         caller,
         callee,
         seeds,
+        rungs: &Rung::ALL,
     };
     let began = Timestamp::now();
     let mut climb = Climb::default();
@@ -80,7 +84,9 @@ pub async fn drive(
         Err(error) => outcome_of(error),
     };
     let outcome = blame(outcome, silent.iter().flatten());
-    let account = ends.account(&start.cell.pair, &endpoints).await;
+    let account = ends
+        .account(&start.cell.pair, &endpoints, terms.payload_bytes)
+        .await;
     let outcome = match account.contradiction {
         Some(detail) => Outcome::Infrastructure { detail },
         None => outcome,
@@ -107,6 +113,8 @@ struct Ends<'a> {
     caller: End,
     callee: End,
     seeds: Seeds,
+    /// No other may be tried.
+    rungs: &'a [Rung],
 }
 
 /// Drawn here and told to the sender alone: whoever reports the digest of a
@@ -148,6 +156,16 @@ enum Who {
 
 impl Ends<'_> {
     async fn climb_and_exchange(&self, climb: &mut Climb) -> Result<Exchanged, AgentError> {
+        self.climb(climb).await?;
+        let dialler = if climb.reversed {
+            &self.callee
+        } else {
+            &self.caller
+        };
+        self.exchange(dialler).await
+    }
+
+    async fn climb(&self, climb: &mut Climb) -> Result<(), AgentError> {
         let (caller, callee) = tokio::join!(
             self.prepare(&self.caller, Who::Caller),
             self.prepare(&self.callee, Who::Callee)
@@ -185,13 +203,7 @@ impl Ends<'_> {
                 Ok(connected) => {
                     climb.connected = Some(connected);
                     climb.reversed = rung == Rung::Reverse;
-                    return self
-                        .exchange(if climb.reversed {
-                            &self.callee
-                        } else {
-                            &self.caller
-                        })
-                        .await;
+                    return Ok(());
                 }
                 Err(AgentError::Failed { .. }) => {}
                 Err(fatal) => return Err(fatal),
@@ -207,6 +219,7 @@ impl Ends<'_> {
         known
             .iter()
             .copied()
+            .filter(|rung| self.rungs.contains(rung))
             .filter(|rung| *rung != Rung::Direct || self.callee.public)
             .collect()
     }
@@ -360,11 +373,22 @@ impl Ends<'_> {
         endpoints
             .caller
             .extend(named_by(callee).filter(|a| is_at(*a, &endpoints.caller)));
-        for side in [&mut endpoints.caller, &mut endpoints.callee] {
+        let sides = [
+            (&mut endpoints.caller, &self.caller),
+            (&mut endpoints.callee, &self.callee),
+        ];
+        for (side, end) in sides {
+            side.retain(|address| !self.is_elsewhere(address.ip(), end));
             side.sort();
             side.dedup();
         }
         endpoints
+    }
+
+    /// Whether this is another node's address, whatever the tester says: a relay's, as
+    /// the other side sees it. What goes between the two is not direct.
+    fn is_elsewhere(&self, address: IpAddr, end: &End) -> bool {
+        self.terms.hosts.contains(&address) && !end.outer.contains(&address)
     }
 
     fn no_rung_left(&self, climb: &Climb) -> AgentError {

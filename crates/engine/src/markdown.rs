@@ -16,6 +16,8 @@ pub fn render(proof: &Proof) -> String {
     let mut out = String::new();
     header(&mut out, proof);
     criteria(&mut out, proof);
+    behaviours(&mut out, proof);
+    measures(&mut out, proof);
     findings(&mut out, proof);
     failures(&mut out, proof);
     evidence(&mut out, proof, run_dir);
@@ -104,6 +106,47 @@ fn criterion_line(c: &CriterionResult) -> String {
         "{name}: {estimate:.1}{unit} ({asked}) {} of {}{interval}{margin}{infrastructure}: {}. {}{uneven}",
         c.successes, c.attempts, c.verdict, c.reason
     )
+}
+
+fn behaviours(out: &mut String, proof: &Proof) {
+    if proof.behaviours.is_empty() {
+        return;
+    }
+    line!(out, "### NAT behaviours");
+    line!(
+        out,
+        "| caller | callee | path by theory | expected | observed |"
+    );
+    line!(out, "|---|---|---|---|---|");
+    for pair in &proof.behaviours {
+        let expected = pair.expected.map_or_else(String::new, |p| format!("{p}%"));
+        line!(
+            out,
+            "| {} | {} | {} | {expected} | {pair} |",
+            pair.caller,
+            pair.callee,
+            pair.predicted
+        );
+    }
+    line!(out);
+}
+
+/// Those that no criterion shows.
+fn measures(out: &mut String, proof: &Proof) {
+    let shown = |name: &str| proof.criteria.iter().any(|c| c.name == name);
+    let mut others = proof
+        .measures
+        .iter()
+        .filter(|m| m.values > 0 && !shown(&m.measure))
+        .peekable();
+    if others.peek().is_none() {
+        return;
+    }
+    line!(out, "### Measures");
+    for measure in others {
+        line!(out, "- {}: {}", measure.suite, measure);
+    }
+    line!(out);
 }
 
 fn findings(out: &mut String, proof: &Proof) {
@@ -197,7 +240,7 @@ fn evidence(out: &mut String, proof: &Proof, run_dir: &str) {
     );
     line!(
         out,
-        "- Terms: {} bytes each way, {} s a rung, fresh ports and identities in every attempt (no cool-off needed)",
+        "- Terms: {} bytes each way, {} s a rung, fresh ports and identities in every attempt",
         proof.plan.payload_bytes,
         proof.plan.timeout_ms / 1000
     );

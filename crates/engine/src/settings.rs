@@ -1,6 +1,7 @@
 //! What a run needs to know that is not in its plan: where things are now.
 
 use std::path::PathBuf;
+use std::time::Duration;
 
 use fleet::Reach;
 use model::config::{Config, Module};
@@ -45,5 +46,9 @@ impl Settings {
     /// `saorsa-test-quic-test.service`
     pub fn unit(&self, what: &str) -> String {
         format!("{}-{what}.service", self.config.deploy.service_prefix)
+    }
+
+    pub fn cooloff(&self) -> Duration {
+        Duration::from_secs(self.config.tests.connectivity.nat_cooloff_seconds)
     }
 }

@@ -1,8 +1,9 @@
 //! A running tester: how to talk to it, and which ports are its own.
 
+use std::collections::HashMap;
 use std::net::{IpAddr, SocketAddr};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::{Arc, PoisonError};
 use std::time::{Duration, Instant};
 
 use fleet::{Forwarded, Host};
@@ -38,7 +39,7 @@ impl Tester {
         unit: String,
         socket: Forwarded,
         address: IpAddr,
-        ports: PortRange,
+        ports: OwnPorts,
     ) -> Result<Self, AgentError> {
         let agent = first_answer(&host, &socket).await?;
         let public = host.node.is_public();
@@ -59,15 +60,16 @@ impl Tester {
     pub async fn end(&self) -> Result<End, AgentError> {
         Ok(End {
             agent: self.agent().await?,
-            bind: self.fresh_bind(),
+            bind: self.fresh_bind().await,
             public: self.public,
             outer: self.host.node.addresses.clone(),
         })
     }
 
-    /// An address that nothing else of this run is bound to.
-    pub fn fresh_bind(&self) -> SocketAddr {
-        SocketAddr::new(self.address, self.ports.next())
+    /// An address that nothing else of this run is bound to, and that no NAT has a
+    /// mapping of any more.
+    pub async fn fresh_bind(&self) -> SocketAddr {
+        SocketAddr::new(self.address, self.ports.next().await)
     }
 
     /// What it said of itself when it was deployed.
@@ -116,25 +118,46 @@ async fn first_answer(host: &Host, socket: &Forwarded) -> Result<Agent, AgentErr
     }
 }
 
+/// A tester's own ports.
+#[derive(Debug, Clone, Copy)]
+pub struct OwnPorts {
+    pub range: PortRange,
+    /// Before a port is used again: until then NATs may remember it.
+    pub cooloff: Duration,
+}
+
 /// Hands out every port of a range before any of them again. It begins
 /// somewhere, so that two runs within a NAT's memory hardly meet.
 struct FreshPorts {
-    range: PortRange,
+    own: OwnPorts,
     drawn: AtomicU32,
+    /// When each was handed out last.
+    given: std::sync::Mutex<HashMap<u16, tokio::time::Instant>>,
 }
 
 impl FreshPorts {
-    fn new(range: PortRange) -> Self {
+    fn new(own: OwnPorts) -> Self {
         Self {
-            range,
+            own,
             drawn: AtomicU32::new(rand::random::<u32>() >> 1),
+            given: std::sync::Mutex::default(),
         }
     }
 
-    fn next(&self) -> u16 {
-        let size = u32::from(self.range.last - self.range.first) + 1;
+    async fn next(&self) -> u16 {
+        let OwnPorts { range, cooloff } = self.own;
+        let size = u32::from(range.last - range.first) + 1;
         let offset = self.drawn.fetch_add(1, Ordering::Relaxed) % size;
-        self.range.first + u16::try_from(offset).unwrap_or(0)
+        let port = range.first + u16::try_from(offset).unwrap_or(0);
+        let is_cool = {
+            let now = tokio::time::Instant::now();
+            let mut given = self.given.lock().unwrap_or_else(PoisonError::into_inner);
+            let is_cool = given.get(&port).map_or(now, |at| now.max(*at + cooloff));
+            given.insert(port, is_cool);
+            is_cool
+        };
+        tokio::time::sleep_until(is_cool).await;
+        port
     }
 }
 
@@ -142,13 +165,36 @@ impl FreshPorts {
 mod tests {
     use super::*;
 
-    #[test]
-    fn ports_are_drawn_once_each() {
-        let ports = FreshPorts::new(PortRange {
-            first: 22000,
-            last: 22009,
-        });
-        let drawn: std::collections::BTreeSet<u16> = (0..10).map(|_| ports.next()).collect();
+    fn ten_ports() -> FreshPorts {
+        FreshPorts::new(OwnPorts {
+            range: PortRange {
+                first: 22000,
+                last: 22009,
+            },
+            cooloff: Duration::from_millis(300),
+        })
+    }
+
+    #[tokio::test]
+    async fn ports_are_drawn_once_each() {
+        let (ports, began) = (ten_ports(), tokio::time::Instant::now());
+        let mut drawn = std::collections::BTreeSet::new();
+        for _ in 0..10 {
+            drawn.insert(ports.next().await);
+        }
         assert_eq!(drawn, (22000..=22009).collect());
+        assert!(
+            began.elapsed() < Duration::from_millis(250),
+            "fresh ones need not cool off"
+        );
+    }
+
+    #[tokio::test]
+    async fn a_port_cools_off_before_it_is_used_again() {
+        let (ports, began) = (ten_ports(), tokio::time::Instant::now());
+        for _ in 0..11 {
+            ports.next().await;
+        }
+        assert!(began.elapsed() >= Duration::from_millis(300));
     }
 }

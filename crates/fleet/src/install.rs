@@ -341,8 +341,10 @@ fn activation(services: &[Service], is_verified: &[bool], install_path: &str) ->
 [ -n \"$restart\" ] && sleep 0.15
 {DIGEST}
 {SCRIPT_OF}
-hashed=
+hashed=; unit=; state=; pid=
 report() {{
+  # Asked about no unit at all, systemctl tells of itself.
+  [ -n \"$unit\" ] || return 0
   if [ \"$state\" != active ] || [ \"$pid\" = 0 ]; then echo $unit dead; return; fi
   case $unit in
 {known}  esac

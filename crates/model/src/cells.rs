@@ -6,6 +6,7 @@ use std::collections::BTreeSet;
 
 use crate::attempt::{Cell, Pair};
 use crate::event::{Plan, PlanNode};
+use crate::inventory::NodeName;
 use crate::nat::theory::{Category, End, category, predict};
 use crate::sample::{Sample, stratified};
 use crate::suite::{Driver, Suite};
@@ -17,7 +18,7 @@ pub fn cells(plan: &Plan, suite: &Suite) -> Vec<Cell> {
 }
 
 fn of_nodes(nodes: &[PlanNode], suite: &Suite, sample: Option<Sample>) -> Vec<Cell> {
-    let drafts = drafts(nodes, suite);
+    let drafts = drafts(nodes, |category| has_attempts(suite, category));
     match sample {
         None => drafts.iter().map(Draft::cell).collect(),
         Some(sample) => stratified(&drafts, sample.pairs, sample.seed, Draft::kind)
@@ -52,7 +53,7 @@ pub struct Population {
 }
 
 pub fn population(nodes: &[PlanNode], suite: &Suite) -> Population {
-    let drafts = drafts(nodes, suite);
+    let drafts = drafts(nodes, |category| has_attempts(suite, category));
     let behaviours: BTreeSet<_> = drafts.iter().map(Draft::kind).collect();
     Population {
         pairs: drafts.len(),
@@ -82,6 +83,54 @@ pub fn samples(plan: &Plan) -> Vec<String> {
         .collect()
 }
 
+/// All ordered pairs of tested nodes.
+pub fn between_all(plan: &Plan) -> Vec<Cell> {
+    reference_cells(drafts(&plan.nodes, |_| true).iter().map(Draft::cell))
+}
+
+/// The pairs of nodes that are loaded, of every category and class of latency some,
+/// where there are not fewer pairs than these.
+pub fn loaded<S: Ord>(
+    plan: &Plan,
+    pairs: usize,
+    seed: u64,
+    latency: impl Fn(&Pair) -> S,
+) -> Vec<Cell> {
+    let all = between_all(plan);
+    let kind = |cell: &Cell| (cell.category, latency(&cell.pair));
+    stratified(&all, pairs, seed, kind)
+        .into_iter()
+        .map(|position| all[position].clone())
+        .collect()
+}
+
+/// A pair of NAT behaviours, caller's and callee's, as theory sees them.
+pub type Kind = (End, End);
+
+/// What kind a cell of this plan is of; `None` for nodes that it does not have.
+pub fn kind(plan: &Plan, pair: &Pair) -> Option<Kind> {
+    let end = |name: &NodeName| Some(plan.nodes.iter().find(|n| n.name == *name)?.end());
+    Some((end(&pair.from)?, end(&pair.to)?))
+}
+
+/// The first cell of every kind.
+pub fn one_of_each_kind(plan: &Plan, cells: &[Cell]) -> Vec<Cell> {
+    let mut seen = BTreeSet::new();
+    let cells = cells.iter();
+    cells
+        .filter(|cell| seen.insert(kind(plan, &cell.pair)))
+        .cloned()
+        .collect()
+}
+
+fn has_attempts(suite: &Suite, category: Category) -> bool {
+    match suite.driver {
+        Driver::Matrix => true,
+        Driver::NatTraversal => category != Category::Direct,
+        Driver::Throughput(_) | Driver::Steps(_) => false,
+    }
+}
+
 /// A cell before its names are written: there may be a million.
 #[derive(Clone, Copy)]
 struct Draft<'a> {
@@ -90,18 +139,14 @@ struct Draft<'a> {
 }
 
 /// All pairs of nodes come before any of them comes with other peers.
-fn drafts<'a>(nodes: &'a [PlanNode], suite: &Suite) -> Vec<Draft<'a>> {
+fn drafts(nodes: &[PlanNode], is_wanted: impl Fn(Category) -> bool) -> Vec<Draft<'_>> {
     let tested: Vec<&PlanNode> = nodes.iter().filter(|n| n.tested).collect();
     let pairs = tested
         .iter()
         .flat_map(|from| tested.iter().map(move |to| (*from, *to)));
     let pairs: Vec<_> = pairs
         .filter(|(from, to)| from.name != to.name)
-        .filter(|(from, to)| match suite.driver {
-            Driver::Matrix => true,
-            Driver::NatTraversal => category(from.end(), to.end()) != Category::Direct,
-            Driver::Steps(_) => false,
-        })
+        .filter(|(from, to)| is_wanted(category(from.end(), to.end())))
         .collect();
     let most = tested.iter().map(|n| n.peers).max().unwrap_or(0);
     let mut drafts = Vec::new();
@@ -118,7 +163,7 @@ fn drafts<'a>(nodes: &'a [PlanNode], suite: &Suite) -> Vec<Draft<'a>> {
 }
 
 impl Draft<'_> {
-    fn kind(&self) -> (End, End) {
+    fn kind(&self) -> Kind {
         (self.from.0.end(), self.to.0.end())
     }
 

@@ -19,6 +19,7 @@ pub mod health;
 pub mod inventory;
 pub mod judge;
 pub mod link;
+pub mod load;
 pub mod measure;
 pub mod metrics;
 pub mod nat;

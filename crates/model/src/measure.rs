@@ -4,6 +4,8 @@
 //! Values are kept raw, one by one: whoever has the journal works out every rate
 //! and every quantile again.
 
+pub mod summary;
+
 use std::collections::BTreeMap;
 
 use schemars::JsonSchema;

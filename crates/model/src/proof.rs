@@ -2,6 +2,7 @@
 //!
 //! `docs/proof.schema.json` is generated from these types.
 
+pub mod behaviours;
 mod build;
 
 pub use build::{History, ProofError, last_test};
@@ -16,12 +17,14 @@ use crate::attempt::{Attempt, Counted, Matrix, ObservedPath, Pair};
 use crate::event::{Build, Environment, EvidenceFile, Plan, Review};
 use crate::inventory::NodeName;
 use crate::link::LinkMeasured;
+use crate::measure::summary::Summary;
 use crate::measure::{Measured, Unit, Yield};
 use crate::nat::theory::{Category, Prediction};
 use crate::protocol::ClaimedPath;
 use crate::run::State;
 use crate::stats::Verdict;
 use crate::suite::SuiteName;
+use behaviours::BehaviourPair;
 
 /// Version of this document's shape.
 pub const SCHEMA: u32 = 2;
@@ -42,6 +45,12 @@ pub struct Proof {
     pub matrix: Vec<MatrixCell>,
     /// The last TEST's first attempts, and every other attempt of the run.
     pub attempts: Vec<Attempt>,
+    /// Of `nat-traversal` in the last TEST.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub behaviours: Vec<BehaviourPair>,
+    /// What every measure came to in the last TEST.
+    #[serde(default)]
+    pub measures: Vec<Summary>,
     /// What suites measured besides, in every TEST of the run.
     #[serde(default)]
     pub measured: Vec<Measured>,

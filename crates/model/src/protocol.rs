@@ -225,6 +225,12 @@ pub enum Rung {
     Reverse,
 }
 
+impl Rung {
+    pub const ALL: [Self; 4] = [Self::Direct, Self::Punched, Self::Relayed, Self::Reverse];
+    pub const DIRECT: [Self; 2] = [Self::Direct, Self::Punched];
+    pub const RELAYED: [Self; 2] = [Self::Relayed, Self::Reverse];
+}
+
 impl std::fmt::Display for Rung {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.pad(match self {

@@ -10,6 +10,7 @@ use std::collections::BTreeMap;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use crate::load::Load;
 use crate::measure::{Direction, Kind, MeasureDef, Unit};
 
 /// `connectivity`, `broadcast`.
@@ -63,6 +64,8 @@ pub enum Driver {
     /// Every ordered pair once, then undecided categories again.
     Matrix,
     NatTraversal,
+    /// One pair after the other, connected and then loaded.
+    Throughput(Load),
     /// The tester: the engine calls `perform`, step by step.
     Steps(Vec<Step>),
 }
@@ -207,9 +210,64 @@ fn steps_done() -> MeasureDef {
     }
 }
 
-/// The suites that the engine drives itself.
+/// The suites that the engine drives itself, and that every tester can serve.
 pub fn built_in() -> Vec<Suite> {
     vec![connectivity(), nat_traversal()]
+}
+
+/// Drives itself as well, with testers that know how to send at full speed.
+pub fn throughput(load: Load) -> Suite {
+    Suite {
+        name: SuiteName::new(THROUGHPUT),
+        does: "Bytes per second, direct and relayed".into(),
+        driver: Driver::Throughput(load),
+        measures: vec![
+            MeasureDef {
+                target: Some(99.0),
+                margin: Some(8.0),
+                ..rate(
+                    "carried",
+                    "one trial a transfer, named in its conditions: the pair was connected by the path that was asked for, and the receiver got every byte that was sent on every stream, by SHA-256; the path by counted packets",
+                    "whether it was fast: that is goodput_mbit",
+                )
+            },
+            samples(
+                "goodput_mbit",
+                Unit::MegabitsPerSecond,
+                Direction::Higher,
+                "bytes that the receiver's program got, from the first to the last, by its own clock; of transfers that were carried",
+                "what an application does with them; slow start is in it; sender, receiver and, on the twin, the emulated internet share this machine's processors",
+            ),
+            samples(
+                "ceiling_mbit",
+                Unit::MegabitsPerSecond,
+                Direction::Higher,
+                "the same for plain TCP (to a public callee) and plain UDP as fast as it goes, between the same two nodes just before, on one stream: at the receiver",
+                "relayed paths, which plain UDP does not have; a burst that overruns a queue arrives slower than the path could carry",
+            ),
+            samples(
+                "of_ceiling",
+                Unit::Percent,
+                Direction::Higher,
+                "goodput_mbit over the better of TCP and UDP, for the same pair and direction; of direct transfers",
+                "the same as both",
+            ),
+            samples(
+                "lost_packets",
+                Unit::Percent,
+                Direction::Lower,
+                "packets that the sender's stack gave up for lost, and sent again, of all that it sent in a transfer, by its own statistics",
+                "losses that it did not notice, or took for lost in vain",
+            ),
+            samples(
+                "cpu_s_per_gbit",
+                Unit::SecondsPerGigabit,
+                Direction::Lower,
+                "processor time of the tester's process in a transfer, by the gigabits that arrived; sender and receiver each, as a condition says",
+                "the kernel's work for its packets outside of its system calls; a relay's; what the tester spends on making and hashing the bytes is in it",
+            ),
+        ],
+    }
 }
 
 fn connectivity() -> Suite {
@@ -247,8 +305,30 @@ fn nat_traversal() -> Suite {
             .measures
             .into_iter()
             .filter(|measure| measure.name != "direct")
+            .chain(what_becomes_of_connections())
             .collect(),
     }
+}
+
+/// Not judged: a stack may do without, and its users should know.
+fn what_becomes_of_connections() -> [MeasureDef; 3] {
+    [
+        rate(
+            "relay_fallback",
+            "one trial a pair of NAT behaviours, where the stack offers a relay or theory knows no other path: connected by its relay rungs alone, 256 KiB each way, both digests right, through a third party by counted packets",
+            "pairs for which the stack makes no relay although a path exists, which are findings; how long a relay lasts",
+        ),
+        rate(
+            "survived_rebind",
+            "one trial a NAT, as the caller's and as the callee's, towards a public peer: after the exchange the NAT forgets its mappings, and 256 KiB each way arrive whole over the same connection within 10 s each",
+            "a connection that comes back later; two NATs that rebind at once",
+        ),
+        rate(
+            "survived_expiry",
+            "the same, after nothing but the stack's own packets for longer than the NAT keeps a mapping; only of NATs that are configured to keep one for at most 60 s",
+            "NATs that keep mappings longer",
+        ),
+    ]
 }
 
 fn connect_ms() -> MeasureDef {

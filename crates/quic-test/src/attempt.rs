@@ -15,6 +15,7 @@ use tracing::warn;
 
 use crate::announce::Relays;
 use crate::link::{Link, MESSAGES, OverEndpoint};
+use crate::load::Incoming;
 use crate::node::{Node, write_peer};
 use crate::sight::Sight;
 
@@ -30,6 +31,7 @@ pub struct Attempt {
     pub node: Arc<Node>,
     pub sight: Arc<Sight>,
     pub exchanger: Arc<Exchanger>,
+    pub incoming: Incoming,
     link: Arc<Link>,
     tasks: Vec<AbortOnDropHandle<()>>,
 }
@@ -80,6 +82,7 @@ impl Attempt {
             node,
             sight,
             exchanger,
+            incoming: Incoming::default(),
             link,
             tasks: vec![watching, spawn(accepting), spawn(receiving)],
         })
@@ -129,6 +132,11 @@ impl Attempt {
         while self.sight.observed().len() < coordinators && Instant::now() < until {
             sleep(POLL).await;
         }
+    }
+
+    /// The other side, once it is connected and has been heard of.
+    pub fn peer(&self) -> Option<PeerId> {
+        self.link.peer()
     }
 
     /// What this side saw; the endpoint closes afterwards.

@@ -6,6 +6,7 @@ mod claim;
 mod coordinator;
 mod dial;
 mod link;
+mod load;
 mod node;
 mod sight;
 mod tester;

@@ -6,13 +6,15 @@ use std::time::Duration;
 use agent::{Description, Tester};
 use model::protocol::{
     Announce, Announced, Connected, Dial, Exchange, Exchanged, Failure, Finished, Perform,
-    Performed, Prepare, Prepared, Reason, Rung,
+    Performed, Prepare, Prepared, Rung,
 };
+use model::suite::THROUGHPUT;
 
 use crate::announce::announce;
 use crate::attempt::Attempt;
 use crate::coordinator;
 use crate::dial::dial;
+use crate::load;
 
 /// Gossip stands on the same ant-quic, and meets at the same coordinators.
 #[derive(Default)]
@@ -29,7 +31,7 @@ impl Tester for QuicTester {
             version: env!("CARGO_PKG_VERSION"),
             stack: "ant-quic",
             stack_version: env!("ANT_QUIC_VERSION").into(),
-            capabilities: gossip_test::Suites::capabilities(),
+            capabilities: capabilities(),
             rungs: vec![Rung::Direct, Rung::Punched, Rung::Relayed, Rung::Reverse],
             // The stack warns of every event that nobody listens to.
             log_filter: "saorsa_quic_test=info,gossip_test=info,ant_quic::silent_drop=error,\
@@ -65,14 +67,17 @@ impl Tester for QuicTester {
     ) -> Result<Performed, Failure> {
         match attempt {
             None => self.gossip.perform(call).await,
-            Some(_) => Err(Failure::new(
-                Reason::Unsupported,
-                format!("no step `{}` on an attempt", call.step),
-            )),
+            Some(attempt) => load::perform(attempt, &call).await,
         }
     }
 
     async fn coordinate(&self, bind: SocketAddr, partners: Vec<SocketAddr>) -> Result<(), Failure> {
         coordinator::serve(bind, &partners).await
     }
+}
+
+fn capabilities() -> Vec<String> {
+    let mut all = gossip_test::Suites::capabilities();
+    all.push(format!("suite:{THROUGHPUT}"));
+    all
 }

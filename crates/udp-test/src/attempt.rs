@@ -13,6 +13,7 @@ use tokio::time::Instant;
 use tokio_util::task::AbortOnDropHandle;
 
 use crate::coordinator::bind_udp;
+use crate::load::Incoming;
 use crate::punch::Link;
 use crate::reflect::{Pace, Question, ask};
 use crate::wire::{Answerer, DATAGRAM_BYTES, FRAME_BYTES};
@@ -29,7 +30,8 @@ const DATAGRAMS: Settings = Settings {
 };
 
 pub struct Attempt {
-    link: Arc<Link>,
+    pub link: Arc<Link>,
+    pub incoming: Incoming,
     exchanger: Arc<Exchanger>,
     listening: AbortOnDropHandle<()>,
     probing: Mutex<Option<AbortOnDropHandle<()>>>,
@@ -87,6 +89,7 @@ impl Attempt {
         });
         Ok(Self {
             link,
+            incoming: Incoming::default(),
             exchanger,
             listening,
             probing: Mutex::new(None),

@@ -3,6 +3,7 @@
 
 mod attempt;
 mod coordinator;
+mod load;
 mod probe;
 mod punch;
 mod reflect;

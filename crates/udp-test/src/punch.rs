@@ -10,6 +10,7 @@ use model::protocol::{ClaimedPath, ObservedAddress, Rung, Target};
 use tokio::net::UdpSocket;
 use tokio::sync::watch;
 
+use crate::load::Tally;
 use crate::wire::{Message, Tag, frame, unframe};
 
 /// Probes go out this often at first, and then a little slower.
@@ -28,6 +29,8 @@ pub struct Link {
     state: Mutex<State>,
     /// The address from which the peer acknowledged our probe.
     confirmed: watch::Sender<Option<SocketAddr>>,
+    /// Of the transfer that comes in, if any.
+    pub tally: watch::Sender<Tally>,
 }
 
 #[derive(Default)]
@@ -57,6 +60,7 @@ impl Link {
                 observed,
             }),
             confirmed: watch::Sender::new(None),
+            tally: watch::Sender::new(Tally::default()),
         }
     }
 
@@ -121,7 +125,9 @@ impl Link {
         };
         if let Some(message) = unframe(from_tag, datagram) {
             self.payload_flows_from(from);
-            exchanger.deliver(message);
+            if !Tally::takes(&self.tally, message) {
+                exchanger.deliver(message);
+            }
             return;
         }
         match Message::decode(datagram) {

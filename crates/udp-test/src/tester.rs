@@ -6,12 +6,15 @@ use std::time::{Duration, Instant};
 use agent::{Description, Tester, millis_since};
 use model::nat::Observations;
 use model::protocol::{
-    Announce, Announced, Connected, Dial, Exchange, Exchanged, Expect, Failure, Finished, Prepare,
-    Prepared, Probe, Reason, Rung,
+    Announce, Announced, Connected, Dial, Exchange, Exchanged, Expect, Failure, Finished, Perform,
+    Performed, Prepare, Prepared, Probe, Reason, Rung,
 };
+
+use model::suite::THROUGHPUT;
 
 use crate::attempt::Attempt;
 use crate::coordinator;
+use crate::load;
 use crate::probe::Prober;
 
 #[derive(Default)]
@@ -28,7 +31,7 @@ impl Tester for UdpTester {
             version: env!("CARGO_PKG_VERSION"),
             stack: "udp",
             stack_version: env!("CARGO_PKG_VERSION").into(),
-            capabilities: vec!["probe".into()],
+            capabilities: vec!["probe".into(), format!("suite:{THROUGHPUT}")],
             rungs: vec![Rung::Direct, Rung::Punched],
             log_filter: "udp_test=info",
         }
@@ -78,6 +81,20 @@ impl Tester for UdpTester {
 
     async fn finish(&self, attempt: &Attempt) -> Finished {
         attempt.finish()
+    }
+
+    async fn perform(
+        &self,
+        attempt: Option<&Attempt>,
+        call: Perform,
+    ) -> Result<Performed, Failure> {
+        match attempt {
+            Some(attempt) => load::perform(attempt, &call).await,
+            None => Err(Failure::new(
+                Reason::BadRequest,
+                format!("`{}` needs an attempt that was prepared", call.step),
+            )),
+        }
     }
 
     async fn probe(&self, call: Probe) -> Result<Observations, Failure> {

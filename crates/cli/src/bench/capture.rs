@@ -9,13 +9,12 @@ const ROUNDS: usize = 3;
 pub fn run() -> miette::Result<()> {
     let ground = Ground::boot(&without_delay(&saorsa()?)?)?;
     // The first run deploys, and its processes are cold.
-    matrix::start(&[])?;
+    seconds(&[])?;
     let (mut with, mut without) = (Vec::new(), Vec::new());
-    for _ in 0..ROUNDS {
-        without.push(matrix::seconds_of(&matrix::start(&[])?.1)?);
-        with.push(matrix::seconds_of(
-            &matrix::start(&["--capture", "failures"])?.1,
-        )?);
+    for round in 1..=ROUNDS {
+        without.push(seconds(&[])?);
+        with.push(seconds(&["--capture", "failures"])?);
+        eprintln!("after {round} of {ROUNDS} rounds: {without:.1?} s without, {with:.1?} s with");
     }
     drop(ground);
     let share = median(with) / median(without);
@@ -24,4 +23,8 @@ pub fn run() -> miette::Result<()> {
         100.0 * (share - 1.0),
     );
     Ok(())
+}
+
+fn seconds(more: &[&str]) -> miette::Result<f64> {
+    matrix::seconds_of(&matrix::start_once(more)?.1)
 }

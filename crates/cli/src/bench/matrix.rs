@@ -61,13 +61,23 @@ fn whole_run() -> miette::Result<()> {
 
 /// Runs `start` as a user does; returns its wall time and its journal.
 pub fn start(more: &[&str]) -> miette::Result<(f64, Vec<Entry>)> {
+    start_judged_by("threshold", more)
+}
+
+/// The same, with criteria that one matrix decides.
+pub fn start_once(more: &[&str]) -> miette::Result<(f64, Vec<Entry>)> {
+    let easy = ["--criteria-expr", "p50(connect_ms) <= 60000"];
+    start_judged_by("custom", &[&easy, more].concat())
+}
+
+fn start_judged_by(criteria: &str, more: &[&str]) -> miette::Result<(f64, Vec<Entry>)> {
     let state = tempfile::tempdir().into_diagnostic()?;
     let own = std::env::current_exe().into_diagnostic()?;
     let words = [
         "start",
         "ant-quic",
         "connectivity",
-        "threshold",
+        criteria,
         "all-evidence",
         "--yes",
         "--soak",

@@ -4,9 +4,11 @@ use std::process::ExitCode;
 
 use model::attempt::{Attempt, Counted, Outcome};
 use model::explain::Cause;
+use model::measure::{Measured, Trial, Values};
 use model::protocol::Reason;
 use model::run::Run;
 
+use super::failure::Failure;
 use crate::exit;
 
 /// What became of the pair, in the same direction and by the same tester.
@@ -30,7 +32,40 @@ enum Sort {
 }
 
 impl Again {
-    pub fn of(attempt: &Attempt, run: &Run) -> Self {
+    pub fn of(failure: &Failure<'_>, run: &Run) -> Self {
+        match failure {
+            Failure::Attempt(attempt) => Self::of_attempt(attempt, run),
+            Failure::Measured(measured) => Self::of_measure(measured, run),
+        }
+    }
+
+    /// Of the same measure at the same node; why it failed is in nobody's words twice.
+    fn of_measure(measured: &Measured, run: &Run) -> Self {
+        let same = |other: &&Measured| {
+            (&other.suite, &other.measure) == (&measured.suite, &measured.measure)
+                && (&other.from, &other.to) == (&measured.from, &measured.to)
+        };
+        let mut again = Self::default();
+        for other in run.measured.iter().filter(same) {
+            let Values::Outcomes(trials) = &other.values else {
+                continue;
+            };
+            for trial in trials {
+                again.tried += 1;
+                match trial {
+                    Trial::Success => {}
+                    Trial::Failure => {
+                        again.failed += 1;
+                        again.alike += 1;
+                    }
+                    Trial::Infrastructure => again.infrastructure += 1,
+                }
+            }
+        }
+        again
+    }
+
+    fn of_attempt(attempt: &Attempt, run: &Run) -> Self {
         let (start, sort) = (&attempt.start, sort(attempt));
         let same = |other: &&Attempt| {
             other.start.matrix == start.matrix && other.start.cell.pair == start.cell.pair
@@ -49,8 +84,14 @@ impl Again {
         again
     }
 
-    pub fn told(&self, attempt: &Attempt) -> String {
-        let pair = &attempt.start.cell.pair;
+    pub fn told(&self, failure: &Failure<'_>) -> String {
+        let (of, alike_word) = match failure {
+            Failure::Attempt(attempt) => (
+                format!("attempts {}", attempt.start.cell.pair),
+                " for the same reason",
+            ),
+            Failure::Measured(_) => (format!("trials of {}", failure.name()), ""),
+        };
         let Self {
             tried,
             failed,
@@ -61,19 +102,17 @@ impl Again {
             0 => String::new(),
             n => format!(", {n} infrastructure failures apart"),
         };
+        let others = match failed.saturating_sub(*alike) {
+            0 => String::new(),
+            n => format!(", {n} for another"),
+        };
         match (tried, failed) {
-            (0, _) => format!("nothing was learnt: {pair} was not tried"),
+            (0, _) => format!("nothing was learnt: there were no {of}"),
             _ if *alike > 0 => format!(
-                "it showed again: {alike} of {tried} attempts {pair} failed for the same reason{}{apart}",
-                match failed.saturating_sub(*alike) {
-                    0 => String::new(),
-                    n => format!(", {n} for another"),
-                }
+                "it showed again: {alike} of {tried} {of} failed{alike_word}{others}{apart}"
             ),
-            (_, 0) => format!("it did not show again in {tried} attempts {pair}{apart}"),
-            _ => format!(
-                "{failed} of {tried} attempts {pair} failed, none for the same reason{apart}"
-            ),
+            (_, 0) => format!("it did not show again in {tried} {of}{apart}"),
+            _ => format!("{failed} of {tried} {of} failed, none for the same reason{apart}"),
         }
     }
 

@@ -1,18 +1,18 @@
-//! What it takes to try one pair of a run again: the two ends, whom they meet
-//! through, and everything else as it was.
+//! What it takes to try one failure of a run again: the nodes that it names, whom
+//! they meet through, and everything else as it was.
 
 use std::os::unix::fs::DirBuilderExt;
 use std::path::Path;
 
 use engine::RunDir;
 use miette::{IntoDiagnostic, WrapErr};
-use model::attempt::Attempt;
-use model::config::{BuildConfig, Config, Nodes};
+use model::config::{BuildConfig, Config, Module, Nodes};
 use model::event::Plan;
 use model::inventory::{Fleet, NodeName};
 use model::run::Run;
 use serde_json::Value;
 
+use super::failure::Failure;
 use crate::exit::Infrastructure;
 use crate::started::{GroundRecord, Started};
 
@@ -30,7 +30,7 @@ pub struct Scene {
     pub words: Vec<String>,
     /// What is not as it was.
     pub notes: Vec<String>,
-    ends: [NodeName; 2],
+    ends: Vec<NodeName>,
     others: Vec<NodeName>,
     /// Name and digest; the tester's is the first.
     binaries: Vec<(String, String)>,
@@ -40,13 +40,22 @@ pub struct Scene {
 }
 
 impl Scene {
-    pub fn of(run: &Run, started: &Started, attempt: &Attempt) -> miette::Result<Self> {
+    pub fn of(
+        run: &Run,
+        started: &Started,
+        failure: &Failure<'_>,
+        all_nodes: bool,
+    ) -> miette::Result<Self> {
         let plan = run.plan.as_ref();
         let plan = plan.ok_or_else(|| miette::miette!("the run has no plan"))?;
         let text = inventory(&started.ground);
         let fleet = model::inventory::read("the run's inventory", text)?;
-        let pair = &attempt.start.cell.pair;
-        let ends = [pair.from.clone(), pair.to.clone()];
+        let tested = tested(plan);
+        let ends = if all_nodes {
+            tested
+        } else {
+            in_company(&tested, &failure.ends())
+        };
         let (module_name, module) = started
             .config
             .module_of(&started.project)
@@ -57,9 +66,9 @@ impl Scene {
         let inventory_file = format!("fleets/{}.yaml", fleet.name);
         Ok(Self {
             project: started.project.clone(),
-            words: words(plan, attempt),
-            notes: notes(run, started, attempt, &module.binary),
-            binaries: binaries(run, &module.binary)?,
+            words: words(plan, failure),
+            notes: notes(run, started, failure, &module.binary),
+            binaries: binaries(run, module)?,
             inventory: only(text, &nodes)?,
             config: config(&started.config, &inventory_file, &ends)?,
             others: nodes.into_iter().filter(|n| !ends.contains(n)).collect(),
@@ -70,8 +79,12 @@ impl Scene {
 
     pub fn nodes_told(&self) -> Vec<String> {
         let names: Vec<&str> = self.others.iter().map(NodeName::as_str).collect();
-        let [from, to] = &self.ends;
-        let mut told = vec![format!("nodes      {from}, {to}: the two ends")];
+        let ends: Vec<&str> = self.ends.iter().map(NodeName::as_str).collect();
+        let what = match ends.len() {
+            2 => "the two ends",
+            _ => "tested",
+        };
+        let mut told = vec![format!("nodes      {}: {what}", ends.join(", "))];
         if !names.is_empty() {
             told.push(format!(
                 "           {}: whom they meet through",
@@ -130,6 +143,24 @@ impl Scene {
     }
 }
 
+fn tested(plan: &Plan) -> Vec<NodeName> {
+    let tested = plan.nodes.iter().filter(|node| node.tested);
+    tested.map(|node| node.name.clone()).collect()
+}
+
+/// Those of the tested nodes that were named, and another one where that is one alone:
+/// it may have failed with somebody.
+fn in_company(tested: &[NodeName], named: &[NodeName]) -> Vec<NodeName> {
+    let (mut chosen, others): (Vec<NodeName>, Vec<NodeName>) = tested
+        .iter()
+        .cloned()
+        .partition(|node| named.contains(node));
+    if chosen.len() < 2 {
+        chosen.extend(others.into_iter().take(2 - chosen.len()));
+    }
+    chosen
+}
+
 fn inventory(ground: &GroundRecord) -> &str {
     match ground {
         GroundRecord::Twin { inventory, .. } | GroundRecord::Hosts { inventory, .. } => inventory,
@@ -174,7 +205,7 @@ fn only(inventory: &str, nodes: &[NodeName]) -> miette::Result<String> {
 
 /// As it was, but for the pair alone, with what was built, and without anybody who
 /// mends it or is told.
-fn config(config: &Config, inventory: &str, ends: &[NodeName; 2]) -> miette::Result<String> {
+fn config(config: &Config, inventory: &str, ends: &[NodeName]) -> miette::Result<String> {
     let mut config = config.clone();
     config.workspace = ".".into();
     config.fleet = Some(inventory.to_owned());
@@ -197,7 +228,7 @@ fn config(config: &Config, inventory: &str, ends: &[NodeName; 2]) -> miette::Res
     Ok(format!("{MARK}\n{text}"))
 }
 
-fn words(plan: &Plan, attempt: &Attempt) -> Vec<String> {
+fn words(plan: &Plan, failure: &Failure<'_>) -> Vec<String> {
     let criteria = match plan.criteria_mode.as_str() {
         // Against what, without the runs before?
         "improvement" => "threshold",
@@ -206,14 +237,14 @@ fn words(plan: &Plan, attempt: &Attempt) -> Vec<String> {
     let mut words: Vec<String> = [
         "start",
         &plan.project,
-        attempt.start.suite.as_str(),
+        failure.suite().as_str(),
         criteria,
         "all-evidence",
         "--yes",
         "--soak",
         "0",
         "--twin",
-        &twin(attempt),
+        &twin(failure),
     ]
     .map(str::to_owned)
     .to_vec();
@@ -224,7 +255,7 @@ fn words(plan: &Plan, attempt: &Attempt) -> Vec<String> {
 }
 
 /// A twin's name has at most 32 letters, digits and `-`.
-fn twin(attempt: &Attempt) -> String {
+fn twin(failure: &Failure<'_>) -> String {
     let plain = |c: char| {
         if c.is_ascii_alphanumeric() {
             c.to_ascii_lowercase()
@@ -232,14 +263,14 @@ fn twin(attempt: &Attempt) -> String {
             '-'
         }
     };
-    let name: String = format!("repro-{}", attempt.start.id.0)
+    let name: String = format!("repro-{}", failure.name())
         .chars()
         .map(plain)
         .collect();
     name.chars().take(32).collect()
 }
 
-fn notes(run: &Run, started: &Started, attempt: &Attempt, tester: &str) -> Vec<String> {
+fn notes(run: &Run, started: &Started, failure: &Failure<'_>, tester: &str) -> Vec<String> {
     let mut notes = Vec::new();
     if let GroundRecord::Hosts { file, .. } = &started.ground {
         notes.push(format!(
@@ -255,8 +286,8 @@ fn notes(run: &Run, started: &Started, attempt: &Attempt, tester: &str) -> Vec<S
         .collect();
     if built.iter().any(|digest| Some(digest) != built.last()) {
         notes.push(format!(
-            "the run built several {tester}, and this is the newest; the attempt was of cycle {}",
-            attempt.start.cycle
+            "the run built several {tester}, and this is the newest; the failure was of cycle {}",
+            failure.cycle()
         ));
     }
     if run
@@ -270,14 +301,17 @@ fn notes(run: &Run, started: &Started, attempt: &Attempt, tester: &str) -> Vec<S
 }
 
 /// The newest of each that the run needs.
-fn binaries(run: &Run, tester: &str) -> miette::Result<Vec<(String, String)>> {
+fn binaries(run: &Run, module: &Module) -> miette::Result<Vec<(String, String)>> {
+    let tester = &module.binary;
     let newest = |name: &str| {
         let built = run.builds.iter().rev().find(|build| build.binary == name);
         built.map(|build| (name.to_owned(), build.sha256.clone()))
     };
     let tester = newest(tester).ok_or_else(|| miette::miette!("the run built no `{tester}`"))?;
+    let companions = module.companions.keys().map(String::as_str);
     let others = ["udp-test", "vps-test-registry"]
         .into_iter()
+        .chain(companions)
         .filter_map(newest);
     Ok(std::iter::once(tester).chain(others).collect())
 }

@@ -6,6 +6,7 @@ use model::attempt::Matrix;
 use model::event::StopCause;
 use model::inventory::NodeName;
 use model::measure::Unit;
+use model::proof::behaviours::BehaviourPair;
 use model::proof::{CriterionResult, Proof};
 use model::stats::Verdict;
 
@@ -27,6 +28,8 @@ pub fn render(proof: &Proof, proof_file: &str, stopped: Option<StopCause>, paint
     for criterion in &proof.criteria {
         out.push_str(&criterion_line(criterion, paint));
     }
+    behaviours(&mut out, proof, paint);
+    measures(&mut out, proof, paint);
     worst_cells(&mut out, proof, paint);
     let _ = writeln!(
         out,
@@ -130,6 +133,44 @@ fn reason_line(c: &CriterionResult, paint: Paint) -> String {
         String::new()
     } else {
         format!("      {}\n", paint.text(Style::Dim, &c.reason))
+    }
+}
+
+/// Theory, what the inventory expects, and what was observed.
+fn behaviours(out: &mut String, proof: &Proof, paint: Paint) {
+    if proof.behaviours.is_empty() {
+        return;
+    }
+    // Behaviours have names, or go by themselves.
+    let short = |name: &str| name.split(" (").next().unwrap_or(name).to_owned();
+    let who = |pair: &BehaviourPair| format!("{} → {}", short(&pair.caller), short(&pair.callee));
+    let width = proof.behaviours.iter().map(|p| who(p).chars().count());
+    let width = width.max().unwrap_or(0).max("NAT behaviours".len());
+    let title = format!(
+        "{:<width$}    path       expected  observed",
+        "NAT behaviours"
+    );
+    let _ = writeln!(out, "\n  {}", paint.text(Style::Strong, &title));
+    for pair in &proof.behaviours {
+        let expected = pair.expected.map_or_else(String::new, |p| format!("{p}%"));
+        let (who, path) = (who(pair), pair.predicted.to_string());
+        let _ = writeln!(out, "    {who:<width$}  {path:<9}  {expected:<8}  {pair}");
+    }
+}
+
+/// Those that no criterion shows, by suite.
+fn measures(out: &mut String, proof: &Proof, paint: Paint) {
+    let judged = |name: &str| proof.criteria.iter().any(|c| c.name == name);
+    let mut suite = None;
+    for measure in &proof.measures {
+        if measure.values == 0 || judged(&measure.measure) {
+            continue;
+        }
+        if suite.replace(&measure.suite) != Some(&measure.suite) {
+            let name = measure.suite.to_string();
+            let _ = writeln!(out, "\n  {}", paint.text(Style::Strong, &name));
+        }
+        let _ = writeln!(out, "    {measure}");
     }
 }
 

@@ -40,5 +40,6 @@ mod side_by_side;
 mod stacks;
 #[cfg(test)]
 mod testers;
+mod throughput;
 #[cfg(test)]
 mod words;

@@ -13,7 +13,12 @@ use super::{Climb, End, Ends};
 use crate::observer::{Account, Asked};
 
 impl Ends<'_> {
-    pub(super) async fn account(&self, pair: &Pair, endpoints: &Endpoints) -> Account {
+    pub(super) async fn account(
+        &self,
+        pair: &Pair,
+        endpoints: &Endpoints,
+        payload_bytes: u64,
+    ) -> Account {
         let mut touching: Vec<_> = endpoints
             .caller
             .iter()
@@ -35,9 +40,7 @@ impl Ends<'_> {
             touching,
         };
         let observers = &self.terms.observers;
-        observers
-            .account(&asked, endpoints, self.terms.payload_bytes)
-            .await
+        observers.account(&asked, endpoints, payload_bytes).await
     }
 
     pub(super) fn evidence<'a>(

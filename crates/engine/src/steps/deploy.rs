@@ -24,7 +24,7 @@ use crate::publish::Publisher;
 use crate::recorder::{Progress, Recorder};
 use crate::registry::{self, Registry};
 use crate::settings::Settings;
-use crate::tester::Tester;
+use crate::tester::{OwnPorts, Tester};
 
 /// How long testers may take to appear in the registry.
 const REGISTRATION: Duration = Duration::from_secs(60);
@@ -151,24 +151,19 @@ async fn parts_with_registry(
     stage: &mut Stage<'_>,
     binaries: &Binaries,
 ) -> Result<Parts, StepError> {
-    let mut parts = Parts::assign(stage.settings, |name| stage.live.hosts.contains_key(name));
+    let parts = Parts::assign(stage.settings, |name| stage.live.hosts.contains_key(name));
     let Some((name, address)) = parts.registry.clone() else {
-        let why = match &stage.settings.registry {
-            Some((name, _)) => {
-                format!("no registry: {name} was not reached; peers did not register")
-            }
-            None => return Ok(parts),
+        let Some((name, _)) = &stage.settings.registry else {
+            return Ok(parts);
         };
-        stage.recorder.record(Event::Finding { detail: why })?;
-        return Ok(parts);
+        return Err(StepError::Infrastructure(format!(
+            "no registry: {name} was not reached, and peers have nowhere else to register"
+        )));
     };
     let host = Arc::clone(&stage.live.hosts[&name]);
-    if let Err(error) = prepare_registry(&host, stage.settings, binaries, address).await {
-        stage.recorder.record(Event::Finding {
-            detail: format!("no registry: {error}"),
-        })?;
-        parts.registry = None;
-    }
+    prepare_registry(&host, stage.settings, binaries, address)
+        .await
+        .map_err(|error| StepError::Infrastructure(format!("no registry on {name}: {error}")))?;
     Ok(parts)
 }
 
@@ -436,7 +431,10 @@ impl Work<'_> {
                 let remote = instance.socket(self.settings);
                 let forwarded = host.forward_socket(&remote, &unit).await?;
                 let address = deployment::bind_address(&host.node);
-                let ports = instance.ports(own);
+                let ports = OwnPorts {
+                    range: instance.ports(own),
+                    cooloff: self.settings.cooloff(),
+                };
                 let tester =
                     Tester::connect(Arc::clone(host), unit, forwarded, address, ports).await?;
                 Ok((instance, tester))

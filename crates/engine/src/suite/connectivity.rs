@@ -1,16 +1,21 @@
 //! The suites `connectivity` and `nat-traversal`: every cell once, then cells of
 //! undecided criteria again, until the data decide or the budget is spent.
 
-use std::collections::{HashSet, VecDeque};
+use std::collections::{HashMap, HashSet, VecDeque};
 
 use model::attempt::{Attempt, Cell, Matrix, ObservedPath, Pair};
+use model::cells::{Kind, kind};
 use model::judge::Want;
 use model::nat::theory::Prediction;
-use model::suite::Suite;
+use model::suite::{Driver, Suite};
 
 use crate::recorder::RecordError;
 use crate::steps::StepError;
 use crate::suite::context::Context;
+use crate::suite::matrix::MatrixRun;
+
+/// Attempts at least of every pair of NAT behaviours, in `nat-traversal`.
+const EACH_KIND: usize = 3;
 
 pub async fn perform(context: &Context<'_>, suite: &Suite) -> Result<(), StepError> {
     let rounds = Rounds {
@@ -43,6 +48,7 @@ impl Rounds<'_> {
             queue.retain(|cell| self.context.is_usable(cell))
         })
         .await?;
+        self.cover_kinds(&run).await?;
         loop {
             let more = self.next_round();
             if more.is_empty() {
@@ -56,6 +62,33 @@ impl Rounds<'_> {
                 return Ok(());
             }
         }
+    }
+
+    /// Where NATs are the question, every pair of their behaviours is tried often
+    /// enough, each time with fresh ports and identities.
+    async fn cover_kinds(&self, run: &MatrixRun<'_>) -> Result<(), RecordError> {
+        if self.suite.driver != Driver::NatTraversal {
+            return Ok(());
+        }
+        let mut had: HashMap<Option<Kind>, usize> = HashMap::new();
+        let plan = self.context.plan;
+        for attempt in self.context.attempts(&self.suite.name) {
+            let pair = &attempt.start.cell.pair;
+            *had.entry(kind(plan, pair)).or_default() += 1;
+        }
+        let usable = self.cells.iter().filter(|c| self.context.is_usable(c));
+        let mut more = Vec::new();
+        for cell in usable.cycle().take(self.cells.len() * EACH_KIND) {
+            let had = had.entry(kind(plan, &cell.pair)).or_default();
+            if *had < EACH_KIND {
+                *had += 1;
+                more.push(cell.clone());
+            }
+        }
+        self.context.doing("every pair of NAT behaviours again");
+        let keep = |queue: &mut VecDeque<Cell>| queue.retain(|c| self.context.is_usable(c));
+        run.run(more, keep).await?;
+        Ok(())
     }
 
     /// All cells, but those that were tried before this TEST was interrupted.

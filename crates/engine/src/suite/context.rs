@@ -1,14 +1,15 @@
 //! What every suite works with.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use model::attempt::{Attempt, Cell, Matrix};
+use model::attempt::{Attempt, Cell, Matrix, Pair};
 use model::cells::cells;
 use model::event::{Event, Plan};
 use model::inventory::{NodeName, PeerId};
 use model::judge::{self, Want};
+use model::measure::{Measured, Values};
 use model::suite::{Suite, SuiteName};
 
 use crate::attempt::Terms;
@@ -16,6 +17,7 @@ use crate::capture::Captures;
 use crate::live::Testers;
 use crate::recorder::{Progress, RecordError, Recorder};
 use crate::settings::Settings;
+use crate::steps::StepError;
 use crate::suite::matrix::MatrixRun;
 use crate::suite::schedule::Limits;
 use crate::tester::Tester;
@@ -80,6 +82,47 @@ impl<'a> Context<'a> {
         })
     }
 
+    /// A tester that does not know the suite is the wrong tester: nothing would be learnt.
+    pub fn check_capability(&self, suite: &Suite) -> Result<(), StepError> {
+        let wanted = format!("suite:{}", suite.name);
+        let lacking = self.testers.stack.values().find_map(|tester| {
+            let hello = tester.hello();
+            (!hello.capabilities.contains(&wanted)).then(|| hello.tester.clone())
+        });
+        match lacking {
+            None => Ok(()),
+            Some(tester) => Err(StepError::Infrastructure(format!(
+                "{tester} does not know the suite `{}`: its hello lists no capability `{wanted}`",
+                suite.name
+            ))),
+        }
+    }
+
+    /// After an interruption, rounds go on counting.
+    pub fn first_round(&self, suite: &Suite) -> u32 {
+        self.recorder.with(|run| {
+            let yielded = run.yielded(self.cycle, self.pass);
+            let ours = yielded.measured.iter().filter(|m| m.suite == suite.name);
+            ours.map(|m| m.round + 1).max().unwrap_or(0)
+        })
+    }
+
+    /// Whether some rate is undecided and has trials left, and got some at all.
+    pub fn wants_another_round(&self, suite: &Suite) -> bool {
+        let budget = self.plan.budget as usize;
+        self.wants(&suite.name)
+            .iter()
+            .any(|want| (1..budget).contains(&want.had))
+    }
+
+    pub fn taking(&self, suite: &'a Suite, round: u32) -> Taking<'_> {
+        Taking {
+            context: self,
+            suite,
+            round,
+        }
+    }
+
     pub fn find(&self, detail: String) -> Result<(), RecordError> {
         self.recorder.record(Event::Finding { detail })
     }
@@ -91,6 +134,10 @@ impl<'a> Context<'a> {
             rung_timeout: Duration::from_millis(self.plan.timeout_ms),
             exchange_timeout: EXCHANGE,
             observers: self.settings.observers.clone(),
+            hosts: {
+                let nodes = self.settings.fleet.nodes.iter();
+                nodes.flat_map(|node| node.addresses.clone()).collect()
+            },
             nats: self.recorder.with(|run| {
                 let measured = run.nats.iter();
                 measured
@@ -131,5 +178,60 @@ impl<'a> Context<'a> {
     pub fn planned(&self, matrix: Matrix, attempts: usize) {
         self.recorder
             .progress(&Progress::Planned { matrix, attempts });
+    }
+}
+
+/// Takes values down, in one round of a suite.
+#[derive(Clone, Copy)]
+pub struct Taking<'a> {
+    context: &'a Context<'a>,
+    suite: &'a Suite,
+    round: u32,
+}
+
+/// One measure's, without where and when.
+pub struct Value<'a> {
+    pub measure: &'a str,
+    pub conditions: BTreeMap<String, String>,
+    pub values: Values,
+    pub detail: Option<String>,
+}
+
+impl Taking<'_> {
+    /// Of this round.
+    pub fn id(&self) -> String {
+        let (cycle, pass) = (self.context.cycle, self.context.pass);
+        format!("{}-{cycle}.{pass}-{:04}", self.suite.name, self.round)
+    }
+
+    /// At a node, or of the fleet.
+    pub fn at(&self, node: Option<&NodeName>, value: Value<'_>) -> Result<(), RecordError> {
+        self.record(node.cloned(), None, value)
+    }
+
+    pub fn between(&self, pair: &Pair, value: Value<'_>) -> Result<(), RecordError> {
+        self.record(Some(pair.from.clone()), Some(pair.to.clone()), value)
+    }
+
+    fn record(
+        &self,
+        from: Option<NodeName>,
+        to: Option<NodeName>,
+        value: Value<'_>,
+    ) -> Result<(), RecordError> {
+        let measured = Measured {
+            suite: self.suite.name.clone(),
+            measure: value.measure.to_owned(),
+            cycle: self.context.cycle,
+            pass: self.context.pass,
+            round: self.round,
+            from,
+            to,
+            conditions: value.conditions,
+            values: value.values,
+            detail: value.detail,
+        };
+        let event = Event::Measured(Box::new(measured));
+        self.context.recorder.record(event)
     }
 }

@@ -4,8 +4,10 @@ mod act;
 pub mod connectivity;
 pub mod context;
 pub mod matrix;
+pub mod nat_traversal;
 pub mod schedule;
 pub mod steps;
+pub mod throughput;
 
 use model::event::Event;
 use model::suite::{Driver, Suite};
@@ -24,7 +26,9 @@ pub async fn perform(context: &Context<'_>, suite: &Suite) -> Result<(), StepErr
         return Ok(());
     }
     match &suite.driver {
-        Driver::Matrix | Driver::NatTraversal => connectivity::perform(context, suite).await?,
+        Driver::Matrix => connectivity::perform(context, suite).await?,
+        Driver::NatTraversal => nat_traversal::perform(context, suite).await?,
+        Driver::Throughput(amount) => throughput::perform(context, suite, amount).await?,
         Driver::Steps(steps) => steps::perform(context, suite, steps).await?,
     }
     let (cycle, pass, suite) = key;

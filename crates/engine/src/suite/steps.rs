@@ -6,9 +6,8 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use futures::future::join_all;
-use model::event::Event;
 use model::inventory::NodeName;
-use model::measure::{Kind, Measured, Trial, Values};
+use model::measure::{Kind, Trial, Values};
 use model::protocol::{AttemptId, Call, Fellow, Perform, Performed};
 use model::suite::{Act, At, STEPS_DONE, Step, Suite, Wire};
 
@@ -17,7 +16,7 @@ use crate::observer::ObserverError;
 use crate::recorder::RecordError;
 use crate::steps::StepError;
 use crate::suite::act;
-use crate::suite::context::Context;
+use crate::suite::context::{Context, Taking, Value};
 
 /// The last step of every round, also of one that failed.
 const END: &str = "end";
@@ -28,8 +27,8 @@ pub async fn perform(
     suite: &Suite,
     steps: &[Step],
 ) -> Result<(), StepError> {
-    check_capability(context, suite)?;
-    for round in first_round(context, suite).. {
+    context.check_capability(suite)?;
+    for round in context.first_round(suite).. {
         context.doing(&format!("{}: round {}", suite.name, round + 1));
         let nodes = context.usable_nodes();
         let Some(mut session) = Session::open(context, suite, round, nodes).await? else {
@@ -39,45 +38,11 @@ pub async fn perform(
         // Also where a step could not be: nobody stays cut off.
         session.end().await;
         performed?;
-        if !another_round(context, suite) {
+        if !context.wants_another_round(suite) {
             return Ok(());
         }
     }
     Ok(())
-}
-
-/// A tester that does not know the suite is the wrong tester: nothing would be learnt.
-fn check_capability(context: &Context<'_>, suite: &Suite) -> Result<(), StepError> {
-    let wanted = format!("suite:{}", suite.name);
-    let lacking = context.testers.stack.values().find_map(|tester| {
-        let hello = tester.hello();
-        (!hello.capabilities.contains(&wanted)).then(|| hello.tester.clone())
-    });
-    match lacking {
-        None => Ok(()),
-        Some(tester) => Err(StepError::Infrastructure(format!(
-            "{tester} does not know the suite `{}`: its hello lists no capability `{wanted}`",
-            suite.name
-        ))),
-    }
-}
-
-/// After an interruption, rounds go on counting.
-fn first_round(context: &Context<'_>, suite: &Suite) -> u32 {
-    context.recorder.with(|run| {
-        let yielded = run.yielded(context.cycle, context.pass);
-        let ours = yielded.measured.iter().filter(|m| m.suite == suite.name);
-        ours.map(|m| m.round + 1).max().unwrap_or(0)
-    })
-}
-
-/// Whether some rate is undecided and has trials left, and got some at all.
-fn another_round(context: &Context<'_>, suite: &Suite) -> bool {
-    let budget = context.plan.budget as usize;
-    context
-        .wants(&suite.name)
-        .iter()
-        .any(|want| (1..budget).contains(&want.had))
 }
 
 /// One round: every tester with an endpoint of its own, and what each has said.
@@ -85,6 +50,7 @@ struct Session<'a> {
     context: &'a Context<'a>,
     suite: &'a Suite,
     round: u32,
+    taking: Taking<'a>,
     id: AttemptId,
     nodes: Vec<NodeName>,
     binds: HashMap<NodeName, SocketAddr>,
@@ -106,18 +72,19 @@ impl<'a> Session<'a> {
         if nodes.is_empty() {
             return Ok(None);
         }
-        let binds = nodes
-            .iter()
-            .filter_map(|node| Some((node.clone(), context.testers.first_of(node)?.fresh_bind())))
-            .collect();
+        let mut binds = HashMap::new();
+        for node in &nodes {
+            if let Some(tester) = context.testers.first_of(node) {
+                binds.insert(node.clone(), tester.fresh_bind().await);
+            }
+        }
+        let taking = context.taking(suite, round);
         Ok(Some(Self {
             context,
             suite,
             round,
-            id: AttemptId(format!(
-                "{}-{}.{}-{round:04}",
-                suite.name, context.cycle, context.pass
-            )),
+            id: AttemptId(taking.id()),
+            taking,
             nodes,
             binds,
             said: BTreeMap::new(),
@@ -366,19 +333,12 @@ impl<'a> Session<'a> {
         values: Values,
         detail: Option<String>,
     ) -> Result<(), RecordError> {
-        self.context
-            .recorder
-            .record(Event::Measured(Box::new(Measured {
-                suite: self.suite.name.clone(),
-                measure: measure.to_owned(),
-                cycle: self.context.cycle,
-                pass: self.context.pass,
-                round: self.round,
-                from: node.cloned(),
-                to: None,
-                conditions,
-                values,
-                detail,
-            })))
+        let value = Value {
+            measure,
+            conditions,
+            values,
+            detail,
+        };
+        self.taking.at(node, value)
     }
 }

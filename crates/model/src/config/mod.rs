@@ -12,7 +12,8 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use crate::inventory::Node;
-use crate::suite::{Suite, SuiteConfig, SuiteName, built_in};
+use crate::load::Load;
+use crate::suite::{Suite, SuiteConfig, SuiteName, built_in, throughput};
 
 /// The focus that means all of a module's suites.
 pub const FULL_SUITE: &str = "full-suite";
@@ -191,6 +192,7 @@ pub struct ImprovementConfig {
 #[serde(deny_unknown_fields)]
 pub struct TestsConfig {
     pub connectivity: ConnectivityConfig,
+    pub throughput: Load,
 }
 
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -370,6 +372,7 @@ impl Config {
     pub fn suite(&self, name: &str) -> Option<Suite> {
         let built_in = built_in()
             .into_iter()
+            .chain([throughput(self.tests.throughput.clone())])
             .find(|suite| *suite.name.as_str() == *name);
         built_in.or_else(|| self.suites.get(name).map(|suite| suite.named(name)))
     }

@@ -205,6 +205,11 @@ fn registry_port(url: &str) -> u16 {
         .unwrap_or(443)
 }
 
+/// 0 where no transfer would send anything.
+fn least_streams(streams: &[u16]) -> u64 {
+    streams.iter().copied().min().map_or(0, u64::from)
+}
+
 fn problems(config: &Config, source: &Source) -> Vec<Problem> {
     let mut found = Vec::new();
     let connectivity = &config.tests.connectivity;
@@ -280,6 +285,9 @@ fn problems(config: &Config, source: &Source) -> Vec<Problem> {
         ("probe_seconds", config.soak.probe_seconds),
         ("max_attempts", u64::from(config.fix.max_attempts)),
         ("sample", connectivity.sample.map_or(1, u64::from)),
+        ("pairs", u64::from(config.tests.throughput.pairs)),
+        ("seconds", config.tests.throughput.seconds),
+        ("streams", least_streams(&config.tests.throughput.streams)),
     ] {
         if number == 0 {
             found.push(source.problem_with(
@@ -456,7 +464,13 @@ mod shape {
         tolerance: f64
     });
     shape!(Tests {
-        connectivity: Connectivity
+        connectivity: Connectivity,
+        throughput: Throughput
+    });
+    shape!(Throughput {
+        pairs: u32,
+        streams: Vec<u16>,
+        seconds: u64
     });
     shape!(Connectivity {
         sample: u32,

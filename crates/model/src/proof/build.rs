@@ -9,7 +9,9 @@ use crate::cells::cells;
 use crate::event::{Entry, Event, EvidenceFile, EvidenceKind, Plan, PlanNode, StopCause};
 use crate::judge;
 use crate::measure::TELLING_AT_ONCE;
+use crate::measure::summary::summaries;
 use crate::nat::describe;
+use crate::proof::behaviours;
 use crate::proof::{
     Evidence, JournalMark, MatrixCell, NodeNatProof, PassResult, Proof, ProofNode, Reviewed,
     SCHEMA, TimelineEntry, WanReport,
@@ -140,6 +142,8 @@ fn build(history: &History, plan: &Plan, journal: JournalMark, last: Timestamp) 
         criteria: judgement.criteria,
         matrix,
         attempts: run.attempts.clone(),
+        behaviours: behaviours::pairs(plan, &yielded.attempts),
+        measures: summaries(&plan.suites, &yielded),
         measured: run.measured.clone(),
         nodes: plan
             .nodes

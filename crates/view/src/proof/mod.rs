@@ -5,6 +5,7 @@
 
 mod attempts;
 mod ground;
+mod measures;
 mod network;
 mod results;
 
@@ -26,6 +27,9 @@ pub fn proof(proof: &Proof) -> String {
     body.push_str("<main>\n");
     results::criteria(&mut body, proof);
     findings(&mut body, proof);
+    results::behaviours(&mut body, proof);
+    measures::measures(&mut body, proof);
+    measures::throughput(&mut body, proof);
     results::matrices(&mut body, proof);
     attempts::failing(&mut body, proof);
     results::map(&mut body, proof);

@@ -61,6 +61,31 @@ fn one_criterion(out: &mut String, c: &CriterionResult) {
     out.push_str("</p>\n</article>\n");
 }
 
+/// Theory, what the inventory expects, and what was observed, by behaviours.
+pub fn behaviours(out: &mut String, proof: &Proof) {
+    if proof.behaviours.is_empty() {
+        return;
+    }
+    section(
+        out,
+        "NAT behaviours",
+        "callers and callees by what their NATs are; expected is what the inventory says of the harder one",
+    );
+    out.push_str("<table>\n<thead><tr><th scope=\"col\">Caller</th><th scope=\"col\">Callee</th><th scope=\"col\">Path by theory</th><th scope=\"col\" class=\"number\">Expected</th><th scope=\"col\">Observed, 95% interval</th></tr></thead>\n<tbody>\n");
+    for pair in &proof.behaviours {
+        put!(
+            out,
+            "<tr><td>{}</td><td>{}</td><td>{}</td><td class=\"number\">{}</td><td>{}</td></tr>\n",
+            Escaped(&pair.caller),
+            Escaped(&pair.callee),
+            pair.predicted,
+            pair.expected.map_or_else(String::new, |p| format!("{p}%")),
+            Escaped(&pair.to_string()),
+        );
+    }
+    out.push_str("</tbody>\n</table>\n</section>\n");
+}
+
 pub fn matrices(out: &mut String, proof: &Proof) {
     section(
         out,

@@ -105,6 +105,8 @@ pub(crate) fn saying(words: &str) -> Proof {
             answered: 0,
             mismatch: Some(text()),
         }],
+        behaviours: Vec::new(),
+        measures: Vec::new(),
         measured: Vec::new(),
         matrix: vec![MatrixCell {
             suite: SuiteName::default(),

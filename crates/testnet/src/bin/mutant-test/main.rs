@@ -2,6 +2,8 @@
 //! some of whose answers are altered on their way. The mutation is the name that
 //! the executable was deployed under, such as `mutant-hollow`.
 
+mod relay;
+
 use std::io::{BufRead, BufReader, Write};
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::os::unix::process::CommandExt;
@@ -25,6 +27,8 @@ enum Mutation {
     Drops,
     /// Ends after a few exchanges, and does not come back.
     Stops,
+    /// Goes through a third host wherever there is one, and calls it direct.
+    Relays,
 }
 
 const EXCHANGES_BEFORE_STOP: u32 = 1;
@@ -34,6 +38,11 @@ fn main() -> anyhow::Result<()> {
     // Not what it was called by: a unit calls a link, and the link's target has the name.
     let own = std::env::current_exe()?;
     if args.get(1).map(String::as_str) != Some("agent") {
+        if named(&own)? == Mutation::Relays {
+            relay::serve();
+            let ended = Command::new(original(&own)?).args(&args[1..]).status()?;
+            anyhow::bail!("the coordinator ended with {ended}");
+        }
         return Err(Command::new(original(&own)?).args(&args[1..]).exec().into());
     }
     let mutation = named(&own)?;
@@ -62,6 +71,7 @@ fn main() -> anyhow::Result<()> {
         exchanges: AtomicU32::new(0),
         child,
         mark,
+        detours: relay::Detours::default(),
     });
     for client in listener.incoming() {
         let server = connect(&hidden)?;
@@ -77,6 +87,7 @@ struct Mutant {
     exchanges: AtomicU32,
     child: Arc<Mutex<Child>>,
     mark: PathBuf,
+    detours: relay::Detours,
 }
 
 fn named(own: &Path) -> anyhow::Result<Mutation> {
@@ -91,6 +102,7 @@ fn named(own: &Path) -> anyhow::Result<Mutation> {
         ("mutant-stale", Mutation::Stale),
         ("mutant-drops", Mutation::Drops),
         ("mutant-stops", Mutation::Stops),
+        ("mutant-relays", Mutation::Relays),
     ];
     let found = known.iter().find(|(word, _)| name.starts_with(word));
     found
@@ -138,7 +150,8 @@ fn connect(hidden: &Path) -> anyhow::Result<UnixStream> {
 
 /// Requests one way, answers the other, each line as it comes.
 fn converse(mutant: &Arc<Mutant>, client: UnixStream, server: UnixStream) -> anyhow::Result<()> {
-    let asked: Arc<Mutex<std::collections::HashMap<u64, String>>> = Arc::default();
+    // By id: the method, and the attempt that it is about.
+    let asked: Arc<Mutex<std::collections::HashMap<u64, (String, String)>>> = Arc::default();
     let requests = BufReader::new(client.try_clone()?);
     let answers = BufReader::new(server.try_clone()?);
     let (to_client, to_server) = (Arc::new(Mutex::new(client)), server);
@@ -150,7 +163,7 @@ fn converse(mutant: &Arc<Mutant>, client: UnixStream, server: UnixStream) -> any
     std::thread::spawn(move || {
         let mut to_server = to_server;
         for line in requests.lines().map_while(Result::ok) {
-            let Ok(request) = serde_json::from_str::<Value>(&line) else {
+            let Ok(mut request) = serde_json::from_str::<Value>(&line) else {
                 continue;
             };
             let method = request["method"].as_str().unwrap_or_default().to_owned();
@@ -160,7 +173,8 @@ fn converse(mutant: &Arc<Mutant>, client: UnixStream, server: UnixStream) -> any
                 let _ = writeln!(lock(&straight), "{line}");
                 continue;
             }
-            lock(&known).insert(id, method);
+            m.request(&method, &mut request);
+            lock(&known).insert(id, (method, relay::attempt(&request)));
             let _ = writeln!(to_server, "{request}");
         }
         let _ = to_server.shutdown(std::net::Shutdown::Both);
@@ -172,7 +186,10 @@ fn converse(mutant: &Arc<Mutant>, client: UnixStream, server: UnixStream) -> any
                 continue;
             };
             let id = answer["id"].as_u64().unwrap_or_default();
-            let method = lock(&asked).remove(&id).unwrap_or_default();
+            let (method, attempt) = lock(&asked).remove(&id).unwrap_or_default();
+            if method == "prepare" {
+                mutant.detours.prepared(&attempt, &answer["result"]);
+            }
             if mutant.answer(&method, &mut answer) {
                 let _ = writeln!(lock(&to_client), "{answer}");
             }
@@ -194,6 +211,17 @@ impl Mutant {
                 "elapsed_ms": 1.5
             })
         })
+    }
+
+    /// What the tester behind is asked in its place.
+    fn request(&self, method: &str, request: &mut Value) {
+        match method {
+            "prepare" => self.detours.asked_to_prepare(request),
+            "dial" | "expect" if self.mutation == Mutation::Relays => {
+                self.detours.turn_aside(request);
+            }
+            _ => {}
+        }
     }
 
     /// Whether the answer is given at all.

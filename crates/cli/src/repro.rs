@@ -73,8 +73,8 @@ pub fn run(args: &ReproArgs) -> miette::Result<ExitCode> {
 
 fn started(dir: &RunDir) -> miette::Result<Started> {
     Started::read(dir).wrap_err(
-        "only a project's newest run keeps what it was started with, its binaries included; \
-         an older one's attempts cannot be shown again",
+        "only a project's newest run keeps what it was started with, its binaries included, \
+         and only until it has passed: nothing of this one can be shown again",
     )
 }
 

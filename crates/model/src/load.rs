@@ -96,16 +96,27 @@ impl Arrived {
         self.streams.iter().map(|stream| stream.bytes).sum()
     }
 
+    /// Datagrams have none: some of them are lost.
+    pub fn has_digests(&self) -> bool {
+        self.streams.iter().any(|stream| stream.sha256.is_some())
+    }
+
+    /// Whether it came in the time that it was sent for, or longer. A receiver that
+    /// says that it took less makes a rate that nobody reached.
+    pub fn took_its_time(&self, seconds: u64) -> bool {
+        const LEAST: f64 = 0.5;
+        #[expect(clippy::cast_precision_loss, reason = "seconds of a transfer")]
+        let sent_for_ms = seconds as f64 * 1e3;
+        self.elapsed_ms >= LEAST * sent_for_ms
+    }
+
     pub fn megabits_per_second(&self) -> f64 {
         gigabits(self.bytes()) * 1e6 / self.elapsed_ms.max(0.001)
     }
 
     /// Whether each stream is what one of these seeds makes, and every seed has one.
-    /// Of datagrams, which have no digest, some have to be there.
+    /// What has no digest is not.
     pub fn is_what_was_sent(&self, seeds: &[String]) -> bool {
-        if self.streams.iter().all(|stream| stream.sha256.is_none()) {
-            return self.bytes() > 0;
-        }
         let mut left: Vec<&Stream> = self.streams.iter().collect();
         let all_found = seeds.iter().all(|seed| {
             let place = left.iter().position(|stream| {
@@ -190,6 +201,26 @@ mod tests {
     #[test]
     fn nothing_that_came_is_nothing_that_was_sent() {
         assert!(!arrived(vec![stream("a", 0)]).is_what_was_sent(&["a".to_owned()]));
+    }
+
+    #[test]
+    fn bytes_without_a_digest_are_nobodys_word() {
+        let datagrams = arrived(vec![Stream {
+            bytes: 1200,
+            sha256: None,
+        }]);
+        assert!(!datagrams.is_what_was_sent(&["a".to_owned()]) && !datagrams.has_digests());
+    }
+
+    #[test]
+    fn what_was_sent_for_a_second_does_not_come_in_a_blink() {
+        let came = |elapsed_ms| Arrived {
+            elapsed_ms,
+            ..arrived(vec![stream("a", BLOCK)])
+        };
+        assert!(came(980.0).took_its_time(1) && came(3000.0).took_its_time(1));
+        assert!(!came(10.0).took_its_time(1));
+        assert!(came(0.0).took_its_time(0), "one block, as fast as it goes");
     }
 
     #[test]

@@ -50,7 +50,7 @@ pub struct Transfer {
     pub order: Order,
     pub sent: Sent,
     pub arrived: Arrived,
-    /// Every byte of every stream; of datagrams, whether some came.
+    /// Every byte of every stream, by their digests.
     pub is_whole: bool,
 }
 

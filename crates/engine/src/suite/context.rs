@@ -164,7 +164,7 @@ impl<'a> Context<'a> {
             observers: self.settings.observers.clone(),
             hosts: {
                 let nodes = self.settings.fleet.nodes.iter();
-                nodes.flat_map(|node| node.addresses.clone()).collect()
+                nodes.flat_map(fleet::outer_addresses).collect()
             },
             nats: self.recorder.with(|run| {
                 let measured = run.nats.values().chain(run.firewalls.values());

@@ -144,6 +144,12 @@ impl Round<'_> {
         let went = loaded.observed.path;
         let elsewhere = (went != path && went != ObservedPath::Unmeasured)
             .then(|| format!("asked for {path}, and the packets went: {went}"));
+        if went == ObservedPath::Unmeasured {
+            self.context.find(format!(
+                "{}: nobody counted whether transfers went {path}; the tester was asked for that path alone",
+                cell.pair
+            ))?;
+        }
         for transfer in &loaded.transfers {
             let mut conditions = conditions.clone();
             match transfer {
@@ -353,12 +359,19 @@ impl Round<'_> {
 
 /// What is wrong with a transfer, if anything.
 fn fault(transfer: &Transfer) -> Option<String> {
-    let streams = transfer.arrived.streams.len();
-    (!transfer.is_whole).then(|| {
+    let (order, arrived) = (transfer.order, &transfer.arrived);
+    if !transfer.is_whole {
+        return Some(format!(
+            "{} bytes came on {} of {} streams, and they are not what was sent",
+            arrived.bytes(),
+            arrived.streams.len(),
+            order.streams
+        ));
+    }
+    (!arrived.took_its_time(order.seconds)).then(|| {
         format!(
-            "{} bytes came on {streams} of {} streams, and they are not what was sent",
-            transfer.arrived.bytes(),
-            transfer.order.streams
+            "the receiver says that what was sent for {} s came within {:.0} ms",
+            order.seconds, arrived.elapsed_ms
         )
     })
 }

@@ -194,7 +194,7 @@ impl Certificate {
             };
         }
         let wanted = Behaviour::FIREWALL;
-        let is_filtered = self.filtering.is_none_or(|f| f == wanted.filtering);
+        let is_filtered = self.filtering == Some(wanted.filtering);
         if self.front == Front::Firewall && is_filtered && self.port_preservation == Some(true) {
             return Ok(());
         }

@@ -2,6 +2,7 @@
 //! read and write.
 
 use std::future::Future;
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use model::load::{Arrived, Receive, Send, Stream, block};
@@ -197,6 +198,32 @@ impl Inflow {
             cpu_ms: cpu_ms_since(self.cpu),
             streams: came.into_iter().map(|c| c.stream).collect(),
         })
+    }
+}
+
+/// The transfer that is coming in on an attempt, if any.
+#[derive(Default)]
+pub struct Incoming(Mutex<Option<Inflow>>);
+
+impl Incoming {
+    pub fn put(&self, inflow: Inflow) {
+        *self.slot() = Some(inflow);
+    }
+
+    /// Waits until it has ended.
+    ///
+    /// # Errors
+    /// As [`Inflow::end`], and [`Reason::BadRequest`] where none was awaited.
+    pub async fn end(&self, limit: Duration) -> Result<Arrived, Failure> {
+        let inflow = self.slot().take();
+        let inflow = inflow.ok_or_else(|| {
+            Failure::new(Reason::BadRequest, "`received` without `receive` before it")
+        })?;
+        inflow.end(limit).await
+    }
+
+    fn slot(&self) -> MutexGuard<'_, Option<Inflow>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 

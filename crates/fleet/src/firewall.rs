@@ -9,7 +9,7 @@ use model::inventory::Node;
 use model::nat::Udp;
 
 use crate::error::FleetError;
-use crate::host::{Host, ONE_AT_A_TIME};
+use crate::host::{Host, ONE_AT_A_TIME, PUT};
 use crate::natbox::{NatBox, let_forward};
 use crate::quote::quote;
 
@@ -156,11 +156,8 @@ impl Host {
     pub async fn apply_firewall(&self, address: Ipv6Addr, udp: Udp) -> Result<(), FleetError> {
         let script = format!(
             "set -eu; {ONE_AT_A_TIME}
-put() {{
-  printf %s \"$2\" | cat > \"$1.new\"
-  if cmp -s \"$1.new\" \"$1\"; then rm \"$1.new\"; else rm -f {DIRECTORY}/applied; mv \"$1.new\" \"$1\"; fi
-}}
-mkdir -p {DIRECTORY}
+{PUT}
+mkdir -p {DIRECTORY}; cd {DIRECTORY}
 put {DIRECTORY}/up {up}
 put {DIRECTORY}/down {down}
 put /etc/systemd/system/{UNIT} {service}

@@ -23,6 +23,13 @@ const PAUSE: Duration = Duration::from_millis(2);
 pub(crate) const ONE_AT_A_TIME: &str = "mkdir -p /run/vps-test; exec 9> /run/vps-test/.lock; \
      if command -v flock >/dev/null 2>&1; then flock 9; fi";
 
+/// `put FILE TEXT` writes a file that says something else, and has the mark `applied`
+/// of the current directory gone then.
+pub(crate) const PUT: &str = r#"put() {
+  printf %s "$2" | cat > "$1.new"
+  if cmp -s "$1.new" "$1"; then rm "$1.new"; else rm -f applied; mv "$1.new" "$1"; fi
+}"#;
+
 /// How hosts are reached.
 #[derive(Debug, Clone)]
 pub struct Reach {

@@ -12,7 +12,7 @@ use model::nat::NatSpec;
 use model::protocol::PortRange;
 
 use crate::error::FleetError;
-use crate::host::{Host, ONE_AT_A_TIME};
+use crate::host::{Host, ONE_AT_A_TIME, PUT};
 use crate::quote::quote;
 
 /// Where services behind the box live.
@@ -45,11 +45,8 @@ impl Host {
         let label = serde_json::to_string(&nat_box.spec).unwrap_or_default();
         let script = format!(
             "set -eu; {ONE_AT_A_TIME}
-put() {{
-  printf %s \"$2\" | cat > \"$1.new\"
-  if cmp -s \"$1.new\" \"$1\"; then rm \"$1.new\"; else rm -f {DIRECTORY}/applied; mv \"$1.new\" \"$1\"; fi
-}}
-mkdir -p {DIRECTORY}
+{PUT}
+mkdir -p {DIRECTORY}; cd {DIRECTORY}
 put {DIRECTORY}/label {label}
 put {DIRECTORY}/up {up}
 put {DIRECTORY}/down {down}

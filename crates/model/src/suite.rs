@@ -254,7 +254,7 @@ pub fn throughput(load: Load) -> Suite {
                 margin: Some(8.0),
                 ..rate(
                     "carried",
-                    "one trial a transfer, named in its conditions: the pair was connected by the path that was asked for, and the receiver got every byte that was sent on every stream, by SHA-256; the path by counted packets",
+                    "one trial a transfer, named in its conditions: the pair was connected by the path that was asked for, and the receiver got every byte that was sent on every stream, by SHA-256, and not in less than half the time that it was sent for; the path by counted packets",
                     "whether it was fast: that is goodput_mbit",
                 )
             },

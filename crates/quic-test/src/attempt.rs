@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use agent::exchange::Exchanger;
+use agent::load::Incoming;
 use ant_quic::PeerId;
 use futures::StreamExt;
 use futures::stream::FuturesUnordered;
@@ -15,7 +16,6 @@ use tracing::warn;
 
 use crate::announce::Relays;
 use crate::link::{Link, MESSAGES, OverEndpoint};
-use crate::load::Incoming;
 use crate::node::{Node, write_peer};
 use crate::sight::Sight;
 

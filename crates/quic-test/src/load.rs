@@ -1,6 +1,5 @@
 //! The suite `throughput` over the stack's own byte streams.
 
-use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use agent::load::{Came, Inflow, Step, cpu_ms_since, cpu_time, receive, said, send};
@@ -11,20 +10,6 @@ use model::protocol::{Failure, Perform, Performed, Reason};
 
 use crate::attempt::Attempt;
 
-/// The transfer that is coming in on an attempt, if any.
-#[derive(Default)]
-pub struct Incoming(Mutex<Option<Inflow>>);
-
-impl Incoming {
-    fn put(&self, inflow: Inflow) {
-        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = Some(inflow);
-    }
-
-    fn take(&self) -> Option<Inflow> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).take()
-    }
-}
-
 pub async fn perform(attempt: &Attempt, call: &Perform) -> Result<Performed, Failure> {
     let limit = Duration::from_millis(call.timeout_ms);
     match Step::read(call)? {
@@ -33,12 +18,7 @@ pub async fn perform(attempt: &Attempt, call: &Perform) -> Result<Performed, Fai
             attempt.incoming.put(Inflow::begin(accept(endpoint, asked)));
             Ok(Performed::default())
         }
-        Step::Received => {
-            let inflow = attempt.incoming.take().ok_or_else(|| {
-                Failure::new(Reason::BadRequest, "`received` without `receive` before it")
-            })?;
-            Ok(said(&inflow.end(limit).await?))
-        }
+        Step::Received => Ok(said(&attempt.incoming.end(limit).await?)),
         Step::Send(asked) => tokio::time::timeout(limit, push(attempt, asked))
             .await
             .map_err(|_| {

@@ -5,6 +5,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use agent::exchange::{Exchanger, Settings, Transport};
+use agent::load::Incoming;
 use model::protocol::{
     ClaimedPath, Dial, Expect, Failure, Finished, ObservedAddress, Prepare, Reason, Rung, Target,
 };
@@ -13,7 +14,6 @@ use tokio::time::Instant;
 use tokio_util::task::AbortOnDropHandle;
 
 use crate::coordinator::bind_udp;
-use crate::load::Incoming;
 use crate::punch::Link;
 use crate::reflect::{Pace, Question, ask};
 use crate::wire::{Answerer, DATAGRAM_BYTES, FRAME_BYTES};

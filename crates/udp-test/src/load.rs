@@ -2,7 +2,7 @@
 //! What they reach is the ceiling that stacks are set beside.
 
 use std::net::SocketAddr;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use agent::load::{Came, Inflow, Step, cpu_ms_since, cpu_time, receive, said, send};
@@ -58,10 +58,6 @@ impl Tally {
     }
 }
 
-/// The transfer that is coming in on an attempt, if any.
-#[derive(Default)]
-pub struct Incoming(Mutex<Option<Inflow>>);
-
 pub async fn perform(attempt: &Attempt, call: &Perform) -> Result<Performed, Failure> {
     let limit = Duration::from_millis(call.timeout_ms);
     let link = &attempt.link;
@@ -74,15 +70,10 @@ pub async fn perform(attempt: &Attempt, call: &Perform) -> Result<Performed, Fai
                 }
                 Over::Tcp(to) => Inflow::begin(from_tcp(link.local, to)),
             };
-            *attempt.incoming.slot() = Some(inflow);
+            attempt.incoming.put(inflow);
             Ok(Performed::default())
         }
-        Step::Received => {
-            let inflow = attempt.incoming.slot().take().ok_or_else(|| {
-                Failure::new(Reason::BadRequest, "`received` without `receive` before it")
-            })?;
-            Ok(said(&inflow.end(limit).await?))
-        }
+        Step::Received => Ok(said(&attempt.incoming.end(limit).await?)),
         Step::Send(asked) => {
             let cpu = cpu_time();
             let sending = async {
@@ -100,12 +91,6 @@ pub async fn perform(attempt: &Attempt, call: &Perform) -> Result<Performed, Fai
                 packets: None,
             }))
         }
-    }
-}
-
-impl Incoming {
-    fn slot(&self) -> std::sync::MutexGuard<'_, Option<Inflow>> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 

@@ -130,6 +130,20 @@ fn a_registry_that_is_down_is_named() {
     assert_ne!(bed.proof()["verdict"], "PASS");
 }
 
+/// It was there when peers registered, and goes while they are tested.
+#[test]
+fn a_registry_that_goes_down_is_named_too() {
+    let bed = Bed::new("deregistered", FLEET).up();
+    let child = bed.command(&bed.start_words(&[])).spawn().unwrap();
+    crate::testers::wait_for_stack_attempt(&bed);
+    bed.on("hub", "systemctl stop saorsa-test-registry.service");
+    let ran = crate::bed::ran(&child.wait_with_output().unwrap());
+    assert_eq!(ran.code, 4, "{}\n{}", ran.stdout, ran.stderr);
+    let words = "the registry on hub does not answer any more";
+    assert!(ran.stdout.contains(words), "{}\n{}", ran.stdout, ran.stderr);
+    assert_ne!(bed.proof()["verdict"], "PASS");
+}
+
 fn run(bed: &Bed, mutation: &str) -> Ran {
     let name = format!("mutant-{mutation}");
     let target = target(bed, &name);

@@ -35,7 +35,23 @@ pub async fn perform(stage: &mut Stage<'_>) -> Result<(), StepError> {
     let test = Test::new(stage.settings, stage.recorder, testers, &plan);
     let done = test.run().await;
     test.finish_captures().await?;
-    done
+    done?;
+    registry_is_still_there(stage).await
+}
+
+/// Peers that have nowhere to register are not what was to be tested, even where they
+/// find each other.
+async fn registry_is_still_there(stage: &Stage<'_>) -> Result<(), StepError> {
+    let Some(registry) = &stage.live.registry else {
+        return Ok(());
+    };
+    let asked = registry.peers().await;
+    asked.map(drop).map_err(|error| {
+        let node = registry.host.name();
+        StepError::Infrastructure(format!(
+            "the registry on {node} does not answer any more: {error}"
+        ))
+    })
 }
 
 struct Test<'a> {

@@ -34,7 +34,7 @@ pub struct Summary {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub p95: Option<f64>,
     /// Sets of conditions that values were taken under, and their lowest and highest
-    /// estimate, where there are several: what an average would hide.
+    /// estimate, where they differ: what an average would hide.
     pub conditions: u64,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub between: Option<[f64; 2]>,
@@ -161,12 +161,12 @@ fn percent(trials: &[bool]) -> Option<f64> {
     (!trials.is_empty()).then(|| 100.0 * successes as f64 / trials.len() as f64)
 }
 
-/// The ends of what several say.
+/// The ends of what several say, where they do not say the same.
 fn between(estimates: impl Iterator<Item = f64>) -> Option<[f64; 2]> {
     let all: Vec<f64> = estimates.collect();
     let lowest = all.iter().copied().reduce(f64::min)?;
     let highest = all.iter().copied().reduce(f64::max)?;
-    (all.len() > 1).then_some([lowest, highest])
+    (lowest < highest).then_some([lowest, highest])
 }
 
 #[cfg(test)]

@@ -17,10 +17,21 @@ const START: &[&str] = &[
     "0",
 ];
 
+const BUILT: [&str; 8] = [
+    "-p",
+    "vps-test",
+    "-p",
+    "saorsa-quic-test",
+    "-p",
+    "udp-test",
+    "-p",
+    "registry",
+];
+
 pub fn run(keep: bool) -> anyhow::Result<ExitCode> {
     setup::run()?;
-    // All of it, so that the run's own build finds what it needs.
-    shell::run(shell::cargo().args(["build", "--workspace"]))?;
+    // With the testers, so that the run's own build finds what it needs.
+    shell::run(shell::cargo().arg("build").args(BUILT))?;
     let target = shell::target_directory()?;
     let mut start = shell::as_root(target.join("debug/vps-test"))?;
     start.current_dir(shell::workspace()).args(START);

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use agent::load::{Came, Inflow, Step, cpu_ms_since, cpu_time, receive, said, send};
 use model::load::{Over, Send, Sent, block};
 use model::protocol::{Failure, Perform, Performed, Reason};
-use tokio::net::{TcpSocket, TcpStream};
+use tokio::net::{TcpSocket, TcpStream, UdpSocket};
 use tokio::sync::watch;
 
 use crate::attempt::Attempt;
@@ -24,6 +24,9 @@ const ENDS: u32 = 10;
 const BETWEEN_ENDS: Duration = Duration::from_millis(20);
 /// With no datagram for so long, the rest was lost, the last ones included.
 const SILENCE: Duration = Duration::from_secs(2);
+
+/// Datagrams of one call: less than 64 KiB.
+const AT_ONCE: usize = 40;
 
 const ONCE_MORE: Duration = Duration::from_millis(50);
 
@@ -99,18 +102,39 @@ async fn flood(link: &Link, asked: &Send) -> Result<(), String> {
     let mut message = block(seed);
     message.truncate(DATAGRAM_BYTES - FRAME_BYTES);
     message[0] = FILL;
+    let at_once = if cuts_by_kernel(&link.socket) {
+        AT_ONCE
+    } else {
+        1
+    };
     let until = Instant::now() + Duration::from_secs(asked.seconds);
     loop {
-        link.send_payload(&message).await?;
+        link.send_payloads(&message, at_once).await?;
         if Instant::now() >= until {
             break;
         }
     }
     for _ in 0..ENDS {
         tokio::time::sleep(BETWEEN_ENDS).await;
-        link.send_payload(&[END]).await?;
+        link.send_payloads(&[END], 1).await?;
     }
     Ok(())
+}
+
+/// Stacks hand the kernel many datagrams in one call, and a ceiling has to as well.
+/// Linux alone does it; shorter datagrams go as they are.
+fn cuts_by_kernel(socket: &UdpSocket) -> bool {
+    #[cfg(target_os = "linux")]
+    {
+        use nix::sys::socket::{setsockopt, sockopt::UdpGsoSegment};
+        let length = i32::try_from(DATAGRAM_BYTES).unwrap_or(i32::MAX);
+        setsockopt(socket, UdpGsoSegment, &length).is_ok()
+    }
+    #[cfg(not(target_os = "linux"))]
+    {
+        let _ = socket;
+        false
+    }
 }
 
 async fn datagrams(link: Arc<Link>) -> Result<Vec<Came>, String> {

@@ -153,12 +153,18 @@ impl Link {
 
     /// Sends a piece of the payload to where the peer was last known to be.
     pub async fn send_payload(&self, message: &[u8]) -> Result<(), String> {
+        self.send_payloads(message, 1).await
+    }
+
+    /// The same piece so many times, in one call. More than one take a kernel that cuts
+    /// them apart.
+    pub async fn send_payloads(&self, message: &[u8], times: usize) -> Result<(), String> {
         let remote = self.remote().ok_or("the peer has not been reached")?;
         let Some(tag) = self.state().peer.as_ref().map(|p| p.to) else {
             return Err("no peer".into());
         };
         self.socket
-            .send_to(&frame(tag, message), remote)
+            .send_to(&frame(tag, message).repeat(times), remote)
             .await
             .map(drop)
             .map_err(|error| format!("sending to {remote}: {error}"))

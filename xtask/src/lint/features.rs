@@ -1,28 +1,30 @@
 //! The heavy stacks compile once: a package that is built alone has the features
 //! that it has as a member of the workspace (docs/decisions/0004).
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use anyhow::bail;
 
 use crate::shell;
 
-/// The testers that link a P2P stack. communitas-test links none, and is not worth
-/// the many names.
-const TESTERS: &[&str] = &["saorsa-quic-test", "saorsa-gossip-test", "saorsa-core-test"];
-
-/// What a run builds besides.
-const BESIDES: [&str; 4] = ["-p", "udp-test", "-p", "registry"];
+/// What is built by itself: this program, and the testers that link a P2P stack, each with
+/// what a run builds besides. communitas-test links none, and is not worth the many names.
+const ALONE: [&[&str]; 4] = [
+    &["xtask"],
+    &["saorsa-quic-test", "udp-test", "registry"],
+    &["saorsa-gossip-test", "udp-test", "registry"],
+    &["saorsa-core-test", "udp-test", "registry"],
+];
 
 pub fn check() -> anyhow::Result<()> {
     let together = features(&["--workspace"])?;
     let mut missing = Vec::new();
-    for tester in TESTERS {
-        let selected = [&["-p", tester], &BESIDES[..]].concat();
+    for packages in ALONE {
+        let selected: Vec<_> = packages.iter().flat_map(|name| ["-p", name]).collect();
         for (package, alone) in &features(&selected)? {
             let lacking = together.get(package);
             let lacking = lacking.and_then(|all| difference(package, alone, all));
-            missing.extend(lacking.map(|lacking| format!("{tester}: {lacking}")));
+            missing.extend(lacking.map(|lacking| format!("{}: {lacking}", packages[0])));
         }
     }
     if missing.is_empty() {
@@ -30,40 +32,61 @@ pub fn check() -> anyhow::Result<()> {
     }
     bail!(
         "these compile twice, and so does all that stands on them; name them with \
-         these features in crates/agent/Cargo.toml and the workspace's:\n  {}",
+         these features in crates/agent/Cargo.toml (or xtask's) and the workspace's:\n  {}",
         missing.join("\n  ")
     )
 }
 
-/// Features by `name version`, of what runs on hosts: build scripts and macros
-/// are compiled for this machine, whatever is selected.
-fn features(selected: &[&str]) -> anyhow::Result<BTreeMap<String, String>> {
+/// Of each `name version` the features that it is built with: those of macros and build
+/// scripts, and what these stand on, are another set.
+type Features = BTreeMap<String, BTreeSet<String>>;
+
+fn features(selected: &[&str]) -> anyhow::Result<Features> {
     let mut tree = shell::cargo();
     tree.args(["tree", "--locked", "--prefix", "none", "--no-dedupe"])
-        .args(["--edges", "normal,no-proc-macro", "--format", "{p}|{f}"])
+        .args(["--edges", "normal,build", "--format", "{p}|{f}"])
         .args(selected);
     let said = shell::capture(&mut tree)?;
-    let lines = String::from_utf8_lossy(&said.stdout).into_owned();
-    let pairs = lines.lines().filter_map(|line| line.split_once('|'));
-    Ok(pairs
-        .map(|(package, features)| (package.to_owned(), features.to_owned()))
-        .collect())
+    let mut all = Features::new();
+    for line in String::from_utf8_lossy(&said.stdout).lines() {
+        if let Some((package, features)) = line.split_once('|') {
+            let sets = all.entry(package.to_owned()).or_default();
+            sets.insert(features.to_owned());
+        }
+    }
+    Ok(all)
 }
 
-fn difference(package: &str, alone: &str, together: &str) -> Option<String> {
-    let has = |feature: &&str| !alone.split(',').any(|other| other == *feature);
-    let missing: Vec<&str> = together.split(',').filter(has).collect();
-    (!missing.is_empty()).then(|| format!("{package}: {}", missing.join(", ")))
+/// `alone` has a set that is none of those `together`.
+fn difference(
+    package: &str,
+    alone: &BTreeSet<String>,
+    together: &BTreeSet<String>,
+) -> Option<String> {
+    let own = alone.difference(together).next()?;
+    let own: BTreeSet<&str> = own.split(',').collect();
+    let all = together.iter().flat_map(|set| set.split(','));
+    let missing: BTreeSet<&str> = all.filter(|feature| !own.contains(feature)).collect();
+    let missing: Vec<&str> = missing.into_iter().collect();
+    Some(format!("{package}: {}", missing.join(", ")))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
+    fn sets(sets: &[&str]) -> BTreeSet<String> {
+        sets.iter().map(|set| (*set).to_owned()).collect()
+    }
+
     #[test]
     fn names_what_is_missing() {
-        let said = difference("libc v0.2.1", "default,std", "default,extra_traits,std");
-        assert_eq!(said.as_deref(), Some("libc v0.2.1: extra_traits"));
-        assert_eq!(difference("libc v0.2.1", "default", "default"), None);
+        let together = sets(&["default,std", "default,extra_traits,std"]);
+        let said = difference("libc v0.2.1", &sets(&["std"]), &together);
+        assert_eq!(said.as_deref(), Some("libc v0.2.1: default, extra_traits"));
+        assert_eq!(
+            difference("libc v0.2.1", &sets(&["default,std"]), &together),
+            None
+        );
     }
 }

@@ -113,8 +113,11 @@ impl Loading<'_> {
         let endpoints = ends.endpoints(&climb, caller.as_ref(), callee.as_ref());
         let went = self.terms.payload_bytes.max(carried(&transfers));
         let account = ends.account(self.pair, &endpoints, went).await;
+        let contradicted = account
+            .contradiction
+            .map(|detail| Outcome::Infrastructure { detail });
         Ok(Loaded {
-            outcome: hindered.unwrap_or(compared),
+            outcome: hindered.or(contradicted).unwrap_or(compared),
             observed: account.observed,
             transfers,
         })

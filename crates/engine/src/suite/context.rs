@@ -9,7 +9,7 @@ use model::cells::cells;
 use model::event::{Event, Plan};
 use model::inventory::{NodeName, PeerId};
 use model::judge::{self, Want};
-use model::measure::{Measured, Values};
+use model::measure::{Measured, Trial, Values};
 use model::protocol::{Failure, Reason};
 use model::suite::{Suite, SuiteName};
 
@@ -20,7 +20,7 @@ use crate::live::Testers;
 use crate::recorder::{Progress, RecordError, Recorder};
 use crate::settings::Settings;
 use crate::steps::StepError;
-use crate::suite::matrix::MatrixRun;
+use crate::suite::matrix::{MatrixRun, lost_host};
 use crate::suite::schedule::Limits;
 use crate::tester::Tester;
 
@@ -141,6 +141,29 @@ impl<'a> Context<'a> {
             end(cell.pair.caller()).await?,
             end(cell.pair.callee()).await?,
         ])
+    }
+
+    /// Whether a relay between these two is a third host. Relays are coordinators.
+    pub fn has_third_hosts(&self, pair: &Pair) -> bool {
+        let mut coordinators = self.settings.bootstrap.iter();
+        !coordinators.any(|(node, _)| pair.nodes().contains(&node))
+    }
+
+    /// A failure of a pair whose host is gone is none of the stack.
+    pub async fn blame_lost_host(
+        &self,
+        pair: &Pair,
+        trial: Trial,
+        detail: Option<String>,
+    ) -> Result<(Trial, Option<String>), RecordError> {
+        if trial == Trial::Success {
+            return Ok((trial, detail));
+        }
+        let lost = lost_host(self.recorder, &self.testers.stack, pair).await?;
+        Ok(match lost {
+            Some(reason) => (Trial::Infrastructure, Some(reason)),
+            None => (trial, detail),
+        })
     }
 
     pub fn taking(&self, suite: &'a Suite, round: u32) -> Taking<'_> {

@@ -4,7 +4,7 @@ use std::collections::{HashMap, VecDeque};
 
 use futures::StreamExt;
 use futures::stream::FuturesUnordered;
-use model::attempt::{Attempt, AttemptStart, Cell, Endpoints, Matrix, Observed, Outcome};
+use model::attempt::{Attempt, AttemptStart, Cell, Endpoints, Matrix, Observed, Outcome, Pair};
 use model::event::Event;
 use model::inventory::{NodeName, PeerId};
 use model::protocol::{AttemptId, ClaimedPath, Reason};
@@ -107,23 +107,8 @@ impl MatrixRun<'_> {
             return Ok(());
         }
         let pair = &attempt.start.cell.pair;
-        for peer in [pair.caller(), pair.callee()] {
-            let Some(tester) = self.testers.get(&peer) else {
-                continue;
-            };
-            let node = &peer.node;
-            if self.is_degraded(node) || tester.host.is_reachable().await {
-                continue;
-            }
-            let reason = format!("{node} does not answer over SSH any more");
-            attempt.outcome = Outcome::Infrastructure {
-                detail: reason.clone(),
-            };
-            self.recorder.record(Event::NodeDegraded {
-                node: node.clone(),
-                reason,
-            })?;
-            break;
+        if let Some(detail) = lost_host(self.recorder, self.testers, pair).await? {
+            attempt.outcome = Outcome::Infrastructure { detail };
         }
         Ok(())
     }
@@ -165,6 +150,35 @@ impl MatrixRun<'_> {
             self.cycle, self.pass
         ))
     }
+}
+
+/// Why one of a pair's hosts is gone, if it is; it takes no part from now on.
+pub async fn lost_host(
+    recorder: &Recorder,
+    testers: &HashMap<PeerId, Tester>,
+    pair: &Pair,
+) -> Result<Option<String>, RecordError> {
+    for peer in [pair.caller(), pair.callee()] {
+        let Some(tester) = testers.get(&peer) else {
+            continue;
+        };
+        let node = &peer.node;
+        // Others that ran at the same time may have found it out.
+        let known = recorder.with(|run| run.degraded.get(node).cloned());
+        if known.is_some() {
+            return Ok(known);
+        }
+        if tester.host.is_reachable().await {
+            continue;
+        }
+        let reason = format!("{node} does not answer over SSH any more");
+        recorder.record(Event::NodeDegraded {
+            node: node.clone(),
+            reason: reason.clone(),
+        })?;
+        return Ok(Some(reason));
+    }
+    Ok(None)
 }
 
 fn never_began(start: AttemptStart, detail: String, at_once: u32) -> Attempt {

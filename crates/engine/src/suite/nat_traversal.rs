@@ -74,7 +74,8 @@ impl After<'_> {
         }
         self.context.doing("nat-traversal: over relays alone");
         let mut without = Vec::new();
-        let all = self.context.cells(self.suite);
+        let mut all = self.context.cells(self.suite);
+        all.retain(|cell| self.context.has_third_hosts(&cell.pair));
         for cell in one_of_each_kind(self.context.plan, &all) {
             if !self.context.is_usable(&cell) {
                 continue;
@@ -87,7 +88,8 @@ impl After<'_> {
                 loaded => {
                     let conditions = BTreeMap::new();
                     let (trial, detail) = relayed(loaded);
-                    self.trial(&cell, "relay_fallback", conditions, trial, detail)?;
+                    self.trial(&cell, "relay_fallback", conditions, trial, detail)
+                        .await?;
                 }
             }
         }
@@ -192,6 +194,7 @@ impl After<'_> {
             Ok(loaded) => survived(loaded),
         };
         self.trial(cell, blow.measure(), conditions, trial, detail)
+            .await
     }
 
     async fn load(
@@ -218,7 +221,7 @@ impl After<'_> {
         loading.run(between).await
     }
 
-    fn trial(
+    async fn trial(
         &self,
         cell: &Cell,
         measure: &str,
@@ -226,13 +229,15 @@ impl After<'_> {
         trial: Trial,
         detail: Option<String>,
     ) -> Result<(), RecordError> {
+        let pair = &cell.pair;
+        let (trial, detail) = self.context.blame_lost_host(pair, trial, detail).await?;
         let value = Value {
-            measure: &cell.pair.family.measure(measure),
+            measure: &pair.family.measure(measure),
             conditions,
             values: Values::Outcomes(vec![trial]),
             detail,
         };
-        self.taking.between(&cell.pair, value)
+        self.taking.between(pair, value)
     }
 }
 

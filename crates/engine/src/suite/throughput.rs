@@ -87,7 +87,7 @@ impl Round<'_> {
             self.stack(cell, &Rung::DIRECT, ObservedPath::Direct, &ceiling)
                 .await?;
         }
-        if !self.has_relays(&cell.pair) {
+        if !self.has_relays(&cell.pair) || !self.context.is_usable(cell) {
             return Ok(None);
         }
         self.doing(cell, "relayed");
@@ -122,18 +122,28 @@ impl Round<'_> {
             {
                 return Ok(Some(error));
             }
-            Err(error) => self.carried(cell, conditions, Err(&error), None)?,
+            Err(error) => self.not_carried(cell, conditions, &error).await?,
             Ok(loaded) => match &loaded.outcome {
                 Outcome::StackFailure(failure) => {
-                    self.carried(cell, conditions, Ok(()), Some(failure.to_string()))?;
+                    let detail = Some(failure.to_string());
+                    self.carried(cell, conditions, Trial::Failure, detail)
+                        .await?;
                 }
-                _ => self.take_down(cell, conditions, path, &loaded, ceiling)?,
+                Outcome::Infrastructure { detail } => {
+                    let detail = Some(detail.clone());
+                    self.carried(cell, conditions, Trial::Infrastructure, detail)
+                        .await?;
+                }
+                Outcome::Success => {
+                    self.take_down(cell, conditions, path, &loaded, ceiling)
+                        .await?;
+                }
             },
         }
         Ok(None)
     }
 
-    fn take_down(
+    async fn take_down(
         &self,
         cell: &Cell,
         conditions: Conditions,
@@ -153,14 +163,18 @@ impl Round<'_> {
         for transfer in &loaded.transfers {
             let mut conditions = conditions.clone();
             match transfer {
-                Err(error) => self.carried(cell, conditions, Err(error), None)?,
+                Err(error) => self.not_carried(cell, conditions, error).await?,
                 Ok(transfer) => {
                     let order = transfer.order;
                     conditions.insert("direction".into(), order.direction.to_string());
                     conditions.insert("streams".into(), order.streams.to_string());
                     let fault = elsewhere.clone().or_else(|| fault(transfer));
-                    self.carried(cell, conditions.clone(), Ok(()), fault.clone())?;
-                    if fault.is_none() {
+                    let trial = match fault {
+                        None => Trial::Success,
+                        Some(_) => Trial::Failure,
+                    };
+                    self.carried(cell, conditions.clone(), trial, fault).await?;
+                    if trial == Trial::Success {
                         let ceiling = ceiling
                             .get(&order.direction)
                             .filter(|_| path == ObservedPath::Direct);
@@ -277,7 +291,8 @@ impl Round<'_> {
 
     fn has_relays(&self, pair: &Pair) -> bool {
         let tester = self.context.testers.stack.get(&pair.caller());
-        tester.is_some_and(|t| t.hello().rungs.contains(&Rung::Relayed))
+        self.context.has_third_hosts(pair)
+            && tester.is_some_and(|t| t.hello().rungs.contains(&Rung::Relayed))
     }
 
     fn order(&self, direction: Direction, streams: u16, over_tcp: bool) -> Order {
@@ -314,25 +329,33 @@ impl Round<'_> {
         })
     }
 
-    fn carried(
+    async fn not_carried(
         &self,
         cell: &Cell,
         conditions: Conditions,
-        made: Result<(), &AgentError>,
-        fault: Option<String>,
+        error: &AgentError,
     ) -> Result<(), RecordError> {
-        let (trial, detail) = match (made, fault) {
-            (Ok(()), None) => (Trial::Success, None),
-            (Ok(()), fault) => (Trial::Failure, fault),
-            (Err(error), _) => (error.as_trial(), Some(crate::error_chain(error))),
-        };
+        let why = crate::error_chain(error);
+        self.carried(cell, conditions, error.as_trial(), Some(why))
+            .await
+    }
+
+    async fn carried(
+        &self,
+        cell: &Cell,
+        conditions: Conditions,
+        trial: Trial,
+        detail: Option<String>,
+    ) -> Result<(), RecordError> {
+        let pair = &cell.pair;
+        let (trial, detail) = self.context.blame_lost_host(pair, trial, detail).await?;
         let value = Value {
             measure: "carried",
             conditions,
             values: Values::Outcomes(vec![trial]),
             detail,
         };
-        self.taking.between(&cell.pair, value)
+        self.taking.between(pair, value)
     }
 
     fn sample(

@@ -411,6 +411,19 @@ mod tests {
     }
 
     #[test]
+    fn every_pair_of_behaviours_has_two_nodes() {
+        let text = include_str!("../../../../fleets/behaviours.yaml");
+        let fleet = read("fleets/behaviours.yaml", text).unwrap();
+        let nats = fleet.tested().filter_map(|node| node.nat.as_ref());
+        let mut nodes = BTreeMap::new();
+        for nat in nats {
+            *nodes.entry(nat.spec.behaviour.to_string()).or_insert(0) += 1;
+        }
+        assert_eq!(nodes.len(), 9);
+        assert!(nodes.values().all(|nodes| *nodes == 2), "{nodes:?}");
+    }
+
+    #[test]
     fn latency_follows_geography() {
         let fleet = read("fleets/saorsa.yaml", SAORSA).unwrap();
         let delay = |a: usize, b: usize| fleet.link(&fleet.nodes[a], &fleet.nodes[b]).delay_ms;

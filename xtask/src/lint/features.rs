@@ -7,13 +7,14 @@ use anyhow::bail;
 
 use crate::shell;
 
-/// What is built by itself: this program, and the testers that link a P2P stack, each with
-/// what a run builds besides. communitas-test links none, and is not worth the many names.
-const ALONE: [&[&str]; 4] = [
+/// What is built by itself: this program, and each tester with what a run builds besides.
+const ALONE: [&[&str]; 6] = [
     &["xtask"],
+    &["udp-test", "registry"],
     &["saorsa-quic-test", "udp-test", "registry"],
     &["saorsa-gossip-test", "udp-test", "registry"],
     &["saorsa-core-test", "udp-test", "registry"],
+    &["communitas-test", "udp-test", "registry"],
 ];
 
 pub fn check() -> anyhow::Result<()> {

@@ -4,7 +4,13 @@ use std::path::Path;
 
 /// Sets `variable` for the compiler to the version of `package` that is locked.
 fn export_stack_version(package: &str, variable: &str) {
-    let lock = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../Cargo.lock");
+    let own = Path::new(env!("CARGO_MANIFEST_DIR"));
+    // Of the workspace that the tester is in.
+    let lock = own
+        .ancestors()
+        .map(|dir| dir.join("Cargo.lock"))
+        .find(|lock| lock.is_file())
+        .unwrap_or_else(|| panic!("no Cargo.lock at or above {}", own.display()));
     println!("cargo:rerun-if-changed={}", lock.display());
     let text = std::fs::read_to_string(&lock)
         .unwrap_or_else(|error| panic!("cannot read {}: {error}", lock.display()));

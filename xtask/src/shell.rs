@@ -16,6 +16,20 @@ pub fn workspace() -> &'static Path {
         .expect("xtask is a directory of the workspace")
 }
 
+/// Crates of this repository that are workspaces of their own, with what each is built
+/// into below cargo's target directory, as a run does it (docs/decisions/0010).
+pub const APART: [(&str, &str); 1] = [("crates/node-test", "node-test")];
+
+/// `cargo WORDS` for a workspace of its own.
+pub fn cargo_apart(words: &[&str], (folder, target): (&str, &str)) -> anyhow::Result<Command> {
+    let mut command = cargo();
+    command.args(words);
+    command.args(["--manifest-path", &format!("{folder}/Cargo.toml")]);
+    command.arg("--target-dir");
+    command.arg(target_directory()?.join(target));
+    Ok(command)
+}
+
 /// The cargo that runs us, in the workspace.
 pub fn cargo() -> Command {
     let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());

@@ -31,7 +31,24 @@ pub fn run(args: &[String]) -> anyhow::Result<ExitCode> {
     }
     let status = shell::status(&mut test)?;
     demo::give_back(&shell::target_directory()?)?;
+    // Whoever asks for some tests asks for those of the workspace.
+    if status.success() && args.is_empty() {
+        return apart();
+    }
     Ok(shell::exit_code(status))
+}
+
+/// The tests of the workspaces apart: over loopback, as the user.
+fn apart() -> anyhow::Result<ExitCode> {
+    for apart in shell::APART {
+        let mut test = shell::cargo_apart(&["test", "--locked"], apart)?;
+        test.env(THREADS, "1");
+        let status = shell::status(&mut test)?;
+        if !status.success() {
+            return Ok(shell::exit_code(status));
+        }
+    }
+    Ok(ExitCode::SUCCESS)
 }
 
 fn names_a_package(args: &[String]) -> bool {

@@ -5,6 +5,7 @@
 //! Advisories need its database, and therefore the network and `cargo deny`.
 
 use std::collections::BTreeSet;
+use std::path::Path;
 
 use anyhow::{Context as _, bail};
 use serde::Deserialize;
@@ -69,25 +70,42 @@ struct Package {
     source: Option<String>,
 }
 
-/// Fails with every package that breaks the policy.
+/// Fails with every package that breaks the policy of the workspace that links it.
 pub fn check() -> anyhow::Result<()> {
-    let text = std::fs::read_to_string(shell::workspace().join(FILE))
-        .with_context(|| format!("cannot read `{FILE}`"))?;
-    let policy: Policy = toml::from_str(&text).with_context(|| format!("cannot parse `{FILE}`"))?;
-    let output =
-        shell::capture(shell::cargo().args(["metadata", "--format-version=1", "--locked"]))?;
-    let metadata: Metadata =
-        serde_json::from_slice(&output.stdout).context("cannot read `cargo metadata`")?;
-    let problems: BTreeSet<String> = metadata
-        .packages
-        .iter()
-        .flat_map(|package| problems(&policy, package))
-        .collect();
+    let apart = shell::APART.iter().map(|(folder, _)| *folder);
+    let mut problems = BTreeSet::new();
+    for folder in ["."].into_iter().chain(apart) {
+        problems.extend(problems_of(folder)?);
+    }
     if !problems.is_empty() {
         let problems: Vec<_> = problems.into_iter().collect();
         bail!("\n{}", problems.join("\n"));
     }
     Ok(())
+}
+
+/// Each workspace has a policy of its own beside its manifest.
+fn problems_of(folder: &str) -> anyhow::Result<Vec<String>> {
+    let file = Path::new(folder).join(FILE);
+    let cannot = |what: &str| format!("cannot {what} `{}`", file.display());
+    let text =
+        std::fs::read_to_string(shell::workspace().join(&file)).with_context(|| cannot("read"))?;
+    let policy: Policy = toml::from_str(&text).with_context(|| cannot("parse"))?;
+    let manifest = format!("{folder}/Cargo.toml");
+    let output = shell::capture(shell::cargo().args([
+        "metadata",
+        "--format-version=1",
+        "--locked",
+        "--manifest-path",
+        &manifest,
+    ]))?;
+    let metadata: Metadata =
+        serde_json::from_slice(&output.stdout).context("cannot read `cargo metadata`")?;
+    let packages = metadata.packages.iter();
+    let problems = packages.flat_map(|package| problems(&policy, package));
+    Ok(problems
+        .map(|problem| format!("{manifest}: {problem}"))
+        .collect())
 }
 
 fn problems(policy: &Policy, package: &Package) -> Vec<String> {

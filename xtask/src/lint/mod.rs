@@ -40,17 +40,30 @@ pub fn run() -> anyhow::Result<()> {
 }
 
 fn format() -> anyhow::Result<()> {
-    shell::run(shell::cargo().args(["fmt", "--all", "--check"]))
+    shell::run(shell::cargo().args(["fmt", "--all", "--check"]))?;
+    for (folder, _) in shell::APART {
+        let manifest = format!("{folder}/Cargo.toml");
+        shell::run(shell::cargo().args(["fmt", "--check", "--manifest-path", &manifest]))?;
+    }
+    Ok(())
 }
 
 /// As the compiler of a build, rather than by `cargo clippy`, which would check hundreds
 /// of dependencies that tests need built. With the same two variables around them
 /// (`.ci/run`), tests run what was made here.
 fn clippy() -> anyhow::Result<()> {
-    let mut build = shell::cargo();
-    build.args(["build", "--workspace", "--all-targets", "--locked"]);
-    build.env("RUSTC_WORKSPACE_WRAPPER", "clippy-driver");
-    // How `cargo clippy -- -D warnings` hands it on.
-    build.env("CLIPPY_ARGS", DENIED);
-    shell::run(&mut build)
+    let mut workspace = shell::cargo();
+    workspace.args(["build", "--workspace", "--all-targets", "--locked"]);
+    let apart = shell::APART.map(|apart| {
+        let words = ["build", "--all-targets", "--locked"];
+        shell::cargo_apart(&words, apart)
+    });
+    for build in [Ok(workspace)].into_iter().chain(apart) {
+        let mut build = build?;
+        build.env("RUSTC_WORKSPACE_WRAPPER", "clippy-driver");
+        // How `cargo clippy -- -D warnings` hands it on.
+        build.env("CLIPPY_ARGS", DENIED);
+        shell::run(&mut build)?;
+    }
+    Ok(())
 }

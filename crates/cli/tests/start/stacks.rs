@@ -55,3 +55,19 @@ fn saorsa_core_is_judged_by_what_its_peers_measured() {
     ];
     are_taken("saorsa-core", "t-start-core", &rates);
 }
+
+#[test]
+fn saorsa_node_is_judged_by_what_its_nodes_measured() {
+    let rates = [
+        ("node_up", 9),
+        ("known", 72),
+        ("healthy", 72),
+        ("closest_found", 27),
+        ("synced", 1),
+        ("stored", 100),
+        ("kept", 72),
+        ("refused", 27),
+        ("retrieved", 144),
+    ];
+    are_taken("saorsa-node", "t-start-node", &rates);
+}

@@ -1,7 +1,7 @@
 //! BUILD_LOCAL: the testers and the registry, by the config's own command.
 
 use std::collections::HashMap;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::time::Instant;
 
 use fleet::Artifact;
@@ -9,8 +9,9 @@ use model::event::{Build, Event};
 use model::run::Run;
 
 use super::cargo::BuildError;
+use super::part::Part;
 use super::source::{self, Failed, Made};
-use super::{Stage, StepError, companion};
+use super::{Stage, StepError, companion, notice};
 use crate::fix;
 use crate::live::Binaries;
 use crate::recorder::Recorder;
@@ -38,8 +39,7 @@ pub async fn perform(stage: &mut Stage<'_>) -> Result<(), StepError> {
         })?,
     }
     let began = Instant::now();
-    let packages = packages(settings);
-    let made = match source::make(stage, &packages).await {
+    let made = match source::make(stage, &Part::all(settings)).await {
         Ok(made) => made,
         Err(Failed {
             error: BuildError::Infrastructure(detail),
@@ -69,7 +69,7 @@ pub async fn perform(stage: &mut Stage<'_>) -> Result<(), StepError> {
         binary(REFERENCE.1)?,
         binary(REGISTRY.1)?,
     ];
-    let mut companions = Vec::new();
+    let mut companions = Vec::from_iter(notice::make(settings, stage.dir)?);
     for (name, companion) in &settings.module.companions {
         companions.extend(companion::make(stage, name, companion).await?);
     }
@@ -104,7 +104,10 @@ pub fn restore(stage: &mut Stage<'_>) -> bool {
     let [Some(tester), Some(reference), Some(registry)] = names.map(kept) else {
         return false;
     };
-    let mut companions = Vec::new();
+    let Ok(notice) = notice::make(stage.settings, stage.dir) else {
+        return false;
+    };
+    let mut companions = Vec::from_iter(notice);
     for (name, companion) in &stage.settings.module.companions {
         let (Some(program), Some(kept)) = (kept(name), companion::cached(name, companion)) else {
             return false;
@@ -142,32 +145,6 @@ pub(super) fn keep(dir: &RunDir, artifact: &Artifact) -> Result<(), StepError> {
             std::fs::rename(&partial, &path)
         })
         .map_err(|e| StepError::Infrastructure(format!("cannot keep `{}`: {e}", path.display())))
-}
-
-/// Those that this workspace has. A project with a tester of its own takes the
-/// other two from beside this program.
-fn packages(settings: &Settings) -> Vec<String> {
-    let crate_dir = settings.module.crate_dir.as_ref();
-    let tester = crate_dir.and_then(|dir| package_in(&settings.workspace.join(dir)));
-    let ours = [REFERENCE.0, REGISTRY.0]
-        .into_iter()
-        .filter(|name| package_in(&settings.workspace.join("crates").join(name)).is_some());
-    tester.into_iter().chain(ours.map(str::to_owned)).collect()
-}
-
-/// The name in a crate's manifest.
-fn package_in(dir: &Path) -> Option<String> {
-    let manifest = std::fs::read_to_string(dir.join("Cargo.toml")).ok()?;
-    let value = manifest
-        .lines()
-        .find_map(|line| line.strip_prefix("name"))?;
-    Some(
-        value
-            .trim_start_matches([' ', '='])
-            .trim()
-            .trim_matches('"')
-            .to_owned(),
-    )
 }
 
 fn record(

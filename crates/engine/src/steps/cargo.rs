@@ -9,6 +9,7 @@ use tokio::io::{AsyncBufReadExt, AsyncRead, BufReader};
 use tokio::process::Command;
 
 use super::compiler;
+use super::part::Part;
 use super::toolchain::{self, Toolchain};
 use crate::recorder::{Progress, Recorder};
 use crate::settings::Settings;
@@ -52,28 +53,41 @@ impl<'a> Cargo<'a> {
         })
     }
 
-    /// The command as one would type it.
-    pub fn shown(&self, packages: &[String]) -> String {
-        shell_words::join(self.argv(packages))
+    /// The commands as one would type them.
+    pub fn shown(&self, parts: &[Part]) -> String {
+        let parts = self.told_apart(parts).iter();
+        let commands = parts.map(|part| shell_words::join(self.argv(part)));
+        commands.collect::<Vec<_>>().join(" && ")
     }
 
     /// Builds, and returns where each executable is as far as cargo says so.
-    pub async fn build(&self, packages: &[String]) -> Result<compiler::Said, BuildError> {
+    pub async fn build(&self, parts: &[Part]) -> Result<compiler::Said, BuildError> {
         if self.settings.stack.is_some() && !self.is_cargo() {
             return Err(BuildError::Infrastructure(format!(
                 "--stack works through cargo, and build.command is `{}`",
                 self.settings.config.build.command
             )));
         }
-        let _lock_file = self
-            .settings
-            .stack
-            .as_ref()
-            .map(|_| KeptFile::new(&self.settings.workspace.join("Cargo.lock")));
-        if let Some(patch) = &self.settings.stack {
-            self.choose_version(patch).await?;
+        let mut all = compiler::Said::default();
+        for part in self.told_apart(parts) {
+            all.append(self.build_part(part).await?);
         }
-        let mut argv = self.argv(packages);
+        Ok(all)
+    }
+
+    /// A command that is not cargo's builds whatever it builds at once.
+    fn told_apart<'p>(&self, parts: &'p [Part]) -> &'p [Part] {
+        let many = if self.is_cargo() { parts.len() } else { 1 };
+        &parts[..many]
+    }
+
+    async fn build_part(&self, part: &Part) -> Result<compiler::Said, BuildError> {
+        let patch = self.patch(part);
+        let _lock_file = patch.map(|_| KeptFile::new(&part.lock_file(&self.settings.workspace)));
+        if let Some(patch) = patch {
+            self.choose_version(patch, part).await?;
+        }
+        let mut argv = self.argv(part);
         if self.is_cargo() {
             argv.push("--message-format=json".into());
         }
@@ -82,34 +96,38 @@ impl<'a> Cargo<'a> {
         Ok(compiler::Said::read(said.stdout.iter().map(String::as_str)))
     }
 
-    fn argv(&self, packages: &[String]) -> Vec<String> {
+    fn argv(&self, part: &Part) -> Vec<String> {
         let mut argv = self.words.clone();
         if self.is_cargo() {
-            argv.extend(
-                packages
-                    .iter()
-                    .flat_map(|name| ["-p".to_owned(), name.clone()]),
-            );
-            argv.extend(
-                self.settings
-                    .stack
-                    .iter()
-                    .flat_map(StackPatch::cargo_arguments),
-            );
+            argv.extend(part.arguments(&self.target()));
+            let patch = self.patch(part).into_iter();
+            argv.extend(patch.flat_map(StackPatch::cargo_arguments));
         }
         argv
+    }
+
+    fn patch(&self, part: &Part) -> Option<&StackPatch> {
+        self.settings.stack.as_ref().filter(|_| part.has_tester)
+    }
+
+    /// Where cargo puts what it makes of the workspace, unless its own config says else.
+    fn target(&self) -> PathBuf {
+        let named = std::env::var_os("CARGO_TARGET_DIR").map(PathBuf::from);
+        let named = self.settings.cargo_target.clone().or(named);
+        named.unwrap_or_else(|| "target".into())
     }
 
     fn is_cargo(&self) -> bool {
         self.words.first().is_some_and(|word| word == "cargo")
     }
 
-    async fn choose_version(&self, patch: &StackPatch) -> Result<(), BuildError> {
+    async fn choose_version(&self, patch: &StackPatch, part: &Part) -> Result<(), BuildError> {
         let Some(version) = patch.version() else {
             return Ok(());
         };
         let argv = ["cargo", "update", "-p", &patch.name, "--precise", version].map(str::to_owned);
-        self.run(&argv).await.map(drop)
+        let argv = argv.into_iter().chain(part.manifest());
+        self.run(&argv.collect::<Vec<_>>()).await.map(drop)
     }
 
     /// cargo only warns when the tree's version does not fit the requirement.

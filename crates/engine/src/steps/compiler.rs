@@ -50,6 +50,14 @@ struct Span {
 }
 
 impl Said {
+    /// What another call said, after this one.
+    pub fn append(&mut self, more: Self) {
+        self.executables.extend(more.executables);
+        self.errors.extend(more.errors);
+        self.error_count += more.error_count;
+        self.warnings += more.warnings;
+    }
+
     /// Lines that are no message of cargo's are passed over.
     pub fn read<'a>(lines: impl IntoIterator<Item = &'a str>) -> Self {
         let mut said = Self::default();

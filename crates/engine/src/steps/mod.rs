@@ -7,6 +7,8 @@ mod companion;
 mod compiler;
 pub mod deploy;
 mod links;
+mod notice;
+mod part;
 mod real;
 pub mod setup;
 mod source;

@@ -11,6 +11,7 @@ use model::config::ReleaseConfig;
 use tokio::process::Command;
 
 use super::cargo::{BuildError, Cargo};
+use super::part::Part;
 use super::{Stage, compiler};
 use crate::recorder::Progress;
 use crate::settings::Settings;
@@ -31,7 +32,7 @@ pub struct Failed {
     pub command: String,
 }
 
-pub async fn make(stage: &Stage<'_>, packages: &[String]) -> Result<Made, Failed> {
+pub async fn make(stage: &Stage<'_>, parts: &[Part]) -> Result<Made, Failed> {
     let settings = stage.settings;
     let build = &settings.config.build;
     if let Some(dir) = &build.path {
@@ -43,24 +44,24 @@ pub async fn make(stage: &Stage<'_>, packages: &[String]) -> Result<Made, Failed
     if build.leaves_out(&settings.module) {
         return as_it_is(settings);
     }
-    match local(stage, packages).await {
+    match local(stage, parts).await {
         Err(failed) if failed.error.is_infrastructure() && build.fallback.is_some() => {
-            remote::make(stage, packages, failed).await
+            remote::make(stage, parts, failed).await
         }
         outcome => outcome,
     }
 }
 
-async fn local(stage: &Stage<'_>, packages: &[String]) -> Result<Made, Failed> {
+async fn local(stage: &Stage<'_>, parts: &[Part]) -> Result<Made, Failed> {
     let configured = &stage.settings.config.build.command;
     let failed = |error, command: &str| Failed {
         error,
         command: command.to_owned(),
     };
     let cargo = Cargo::new(stage.settings, stage.recorder).map_err(|e| failed(e, configured))?;
-    let command = cargo.shown(packages);
+    let command = cargo.shown(parts);
     let said = cargo
-        .build(packages)
+        .build(parts)
         .await
         .map_err(|error| failed(error, &command))?;
     Ok(made(said, command))

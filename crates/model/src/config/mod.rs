@@ -60,6 +60,9 @@ pub struct Module {
     pub project: Option<String>,
     /// The crate under test, for `--stack`.
     pub stack: Option<String>,
+    /// What the binary is under as a whole, where libraries that it links ask for it; as
+    /// SPDX has it, and written down wherever the tester is installed.
+    pub licence: Option<String>,
     /// Programs that the tester starts, by the name of their executable.
     #[serde(default)]
     pub companions: BTreeMap<String, Companion>,

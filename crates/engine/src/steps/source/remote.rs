@@ -16,6 +16,7 @@ use crate::settings::Settings;
 use crate::steps::Stage;
 use crate::steps::cargo::BuildError;
 use crate::steps::compiler::Said;
+use crate::steps::part::Part;
 use crate::steps::toolchain::without_target;
 
 /// On the node; `clean` removes it.
@@ -23,9 +24,9 @@ const DIRECTORY: &str = "/var/lib/vps-test/build";
 
 const LIMIT: Duration = Duration::from_secs(3600);
 
-pub async fn make(stage: &Stage<'_>, packages: &[String], here: Failed) -> Result<Made, Failed> {
+pub async fn make(stage: &Stage<'_>, parts: &[Part], here: Failed) -> Result<Made, Failed> {
     let settings = stage.settings;
-    let command = remote_command(settings, packages);
+    let command = remote_command(settings, parts, &[]);
     let failed = |error| Failed {
         error,
         command: command.clone(),
@@ -44,7 +45,8 @@ pub async fn make(stage: &Stage<'_>, packages: &[String], here: Failed) -> Resul
         "set -e; mkdir -p {DIRECTORY}; cd {DIRECTORY}; rm -rf source; mkdir source; tar -xf - -C source; cd source
 [ ! -e ~/.cargo/env ] || . ~/.cargo/env
 command -v cargo >/dev/null || {{ echo 'there is no cargo: install Rust there (https://rustup.rs)' >&2; exit 1; }}
-CARGO_TARGET_DIR={DIRECTORY}/target {command} --message-format=json"
+export CARGO_TARGET_DIR={DIRECTORY}/target; {}",
+        remote_command(settings, parts, &["--message-format=json"])
     );
     let output = host
         .script(&script, Some(&source), LIMIT)
@@ -104,7 +106,7 @@ fn host<'a>(stage: &'a Stage<'_>) -> Result<&'a Host, String> {
 }
 
 /// `cargo build`, natively: whatever the configured command says but the target.
-fn remote_command(settings: &Settings, packages: &[String]) -> String {
+fn remote_command(settings: &Settings, parts: &[Part], besides: &[&str]) -> String {
     let words = shell_words::split(&settings.config.build.command).unwrap_or_default();
     let arguments = match words
         .iter()
@@ -117,13 +119,15 @@ fn remote_command(settings: &Settings, packages: &[String]) -> String {
         }
         _ => Vec::new(),
     };
-    let mut argv = vec!["cargo".to_owned(), "build".to_owned()];
-    argv.extend(without_target(arguments));
-    for package in packages {
-        argv.extend(["-p".to_owned(), package.clone()]);
-    }
-    let quoted: Vec<String> = argv.iter().map(|word| quote(word)).collect();
-    quoted.join(" ")
+    let mut common = vec!["cargo".to_owned(), "build".to_owned()];
+    common.extend(without_target(arguments));
+    let target = Path::new(DIRECTORY).join("target");
+    let commands = parts.iter().map(|part| {
+        let words = common.iter().cloned().chain(part.arguments(&target));
+        let words = words.chain(besides.iter().map(|word| (*word).to_owned()));
+        words.map(|word| quote(&word)).collect::<Vec<_>>().join(" ")
+    });
+    commands.collect::<Vec<_>>().join(" && ")
 }
 
 /// A tar of what git knows or would add, uncommitted changes included.

@@ -41,6 +41,7 @@ pub struct Module {
     tests: Option<Vec<String>>,
     project: Option<String>,
     stack: Option<String>,
+    licence: Option<String>,
     companions: Option<BTreeMap<String, crate::config::Companion>>,
 }
 shape!(Build {

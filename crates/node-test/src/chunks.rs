@@ -3,7 +3,7 @@
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use futures::stream::{self, StreamExt as _};
+use futures::stream::{self, FuturesUnordered, StreamExt as _};
 use saorsa_core::{MultiAddr, PeerId};
 use saorsa_node::client::send_and_await_chunk_response;
 use saorsa_node::{
@@ -21,11 +21,14 @@ pub const COPIES: usize = 5;
 pub const ENOUGH: usize = 3;
 /// Nodes that are asked for a chunk at all, and at once, so that a dead one costs no time.
 const ASKED: usize = 8;
-const ASKED_AT_ONCE: usize = 3;
+const ASKED_AT_ONCE: usize = 5;
+/// A lookup dials whoever it hears of, and waits for those behind NATs one after the other.
 const LOOKUP: Duration = Duration::from_secs(20);
-const ANSWER: Duration = Duration::from_secs(15);
+const ANSWER: Duration = Duration::from_secs(8);
 /// The stack bounds the answer, not the dial before it.
-const REACH_AND_ANSWER: Duration = Duration::from_secs(25);
+const REACH_AND_ANSWER: Duration = Duration::from_secs(10);
+/// For the rest of the closest, once enough have a chunk.
+const REST: Duration = Duration::from_secs(1);
 
 /// What everybody knows of a chunk.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -107,7 +110,8 @@ impl Stored {
     }
 }
 
-/// Sends a chunk to the closest nodes, to all of them at once.
+/// Sends a chunk to the closest nodes, to all of them at once. Nobody waits long for the
+/// rest when enough have it.
 pub async fn store(node: &Node, chunk: &Chunk) -> Stored {
     let (mut have, mut error) = (Vec::new(), None);
     let closest = match closest(node, &chunk.address, COPIES).await {
@@ -121,7 +125,16 @@ pub async fn store(node: &Node, chunk: &Chunk) -> Stored {
         let put = put(node, to, chunk.address, &chunk.content).await;
         (to.peer, put)
     });
-    for (peer, answer) in futures::future::join_all(puts).await {
+    let mut puts: FuturesUnordered<_> = puts.collect();
+    loop {
+        let wait = if have.len() < ENOUGH {
+            REACH_AND_ANSWER
+        } else {
+            REST
+        };
+        let Ok(Some((peer, answer))) = tokio::time::timeout(wait, puts.next()).await else {
+            return Stored { have, error };
+        };
         let why = match answer {
             Ok(
                 ChunkPutResponse::Success { address } | ChunkPutResponse::AlreadyExists { address },
@@ -134,7 +147,6 @@ pub async fn store(node: &Node, chunk: &Chunk) -> Stored {
         };
         error.get_or_insert(why);
     }
-    Stored { have, error }
 }
 
 /// Asks the others who are closest, a few at a time, until one has the right bytes.

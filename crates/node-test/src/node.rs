@@ -26,7 +26,7 @@ use tokio::sync::broadcast::error::RecvError;
 use tokio::task::JoinHandle;
 
 /// For one dial. The stack's own default is as long as a step.
-const DIAL: Duration = Duration::from_secs(10);
+const DIAL: Duration = Duration::from_secs(5);
 /// What the stack's devnet has.
 const PAID_AT_MOST: usize = 1000;
 const RECORDS_AT_MOST: usize = 100_000;

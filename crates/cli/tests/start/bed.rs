@@ -165,13 +165,13 @@ impl Drop for Bed {
     }
 }
 
-/// Every suite of a project of this workspace, once, on a twin of the request's ten
+/// What a project of this workspace is tested for, once, on a twin of the request's ten
 /// hosts; the proof of a run that ended with a verdict, whichever.
-pub fn full_suite(project: &str, twin: &str) -> Value {
+pub fn suites(project: &str, focus: &str, twin: &str) -> Value {
     let workspace = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..");
     let state = tempfile::tempdir().unwrap();
     let output = Command::new(BINARY)
-        .args(["start", project, "full-suite", "threshold", "all-evidence"])
+        .args(["start", project, focus, "threshold", "all-evidence"])
         .args(["--yes", "--soak", "0", "--twin", twin])
         .current_dir(workspace.canonicalize().unwrap())
         .env("VPS_TEST_STATE_DIR", state.path())

@@ -412,8 +412,8 @@ mod tests {
 
     #[test]
     fn every_pair_of_behaviours_has_two_nodes() {
-        let text = include_str!("../../../../fleets/behaviours.yaml");
-        let fleet = read("fleets/behaviours.yaml", text).unwrap();
+        let text = include_str!("../../../../examples/behaviours.yaml");
+        let fleet = read("examples/behaviours.yaml", text).unwrap();
         let nats = fleet.tested().filter_map(|node| node.nat.as_ref());
         let mut nodes = BTreeMap::new();
         for nat in nats {

@@ -6,22 +6,25 @@ use agent::{Notes, millis_since};
 use model::protocol::Perform;
 use saorsa_core::PeerId;
 
-use super::{Held, POLL, limit_of, truly_closest};
+use super::{Held, POLL, each, limit_of, truly_closest, until, within};
 use crate::chunks::{self, COPIES, ENOUGH};
 
 /// There is no health endpoint: a node is healthy that runs, has peers, and brings
 /// chunks of its own to others and back.
-pub async fn check(held: &Held, notes: &mut Notes) {
+pub async fn check(held: &Held, call: &Perform, notes: &mut Notes) {
+    let until = until(Instant::now(), call);
     notes.trial("node_up", &[], up(held).await);
-    for chunk in &held.chunks {
+    let trips = held.chunks.iter().map(|chunk| async move {
         let began = Instant::now();
-        let stored = chunks::store(&held.node, chunk).await;
-        let went = match stored.outcome() {
-            Ok(()) => chunks::retrieve(&held.node, &chunk.named()).await,
-            Err(why) => Err(why),
-        };
+        let went = within(until, async {
+            chunks::store(&held.node, chunk).await.outcome()?;
+            chunks::retrieve(&held.node, &chunk.named()).await
+        });
+        (went.await.flatten(), millis_since(began))
+    });
+    for (went, took) in each(trips).await {
         if went.is_ok() {
-            notes.sample("round_trip_ms", &[], millis_since(began));
+            notes.sample("round_trip_ms", &[], took);
         }
         notes.trial("healthy", &[], went);
     }
@@ -77,11 +80,15 @@ pub async fn known(held: &Held, call: &Perform, notes: &mut Notes) {
 }
 
 /// The network's answer to who is closest, beside who is by everybody's id.
-pub async fn closest(held: &Held, notes: &mut Notes) {
-    for key in held.own.chunks.iter().filter_map(|chunk| chunk.key()) {
+pub async fn closest(held: &Held, call: &Perform, notes: &mut Notes) {
+    let until = until(Instant::now(), call);
+    let keys = held.own.chunks.iter().filter_map(|chunk| chunk.key());
+    let lookups = keys.map(|key| async move {
         let began = Instant::now();
-        let found = chunks::closest(&held.node, &key, COPIES).await;
-        let took = millis_since(began);
+        let found = within(until, chunks::closest(&held.node, &key, COPIES)).await;
+        (key, found.flatten(), millis_since(began))
+    });
+    for (key, found, took) in each(lookups).await {
         let others = held.others.values().map(|said| &said.peer);
         let wanted = truly_closest(key, others, COPIES);
         let went = found.and_then(|found| {

@@ -20,7 +20,7 @@ use crate::node::Node;
 use crate::tester::Session;
 
 /// Chunks that one tester has under way: the hosts share one machine on a twin.
-const AT_ONCE: usize = 2;
+const AT_ONCE: usize = 8;
 /// Public nodes that a node joins through.
 const JOIN_THROUGH: usize = 3;
 const POLL: Duration = Duration::from_millis(250);
@@ -65,13 +65,14 @@ pub async fn step(session: &Session, call: &Perform) -> Result<Performed, Failur
     held.hear(call);
     match &*call.step {
         "start" | "resume" => {}
-        "pay" => pay(held, call, &mut notes).await,
+        "join" => join(held, call, &mut notes).await,
+        "pay" => pay(held, &mut notes),
         "known" => look::known(held, call, &mut notes).await,
-        "closest" => look::closest(held, &mut notes).await,
-        "check" => look::check(held, &mut notes).await,
-        "store" => transfer::store(held, &mut notes).await,
+        "closest" => look::closest(held, call, &mut notes).await,
+        "check" => look::check(held, call, &mut notes).await,
+        "store" => transfer::store(held, call, &mut notes).await,
         "keep" => transfer::keep(held, call, &mut notes).await,
-        "refuse" => transfer::refuse(held, &mut notes).await,
+        "refuse" => transfer::refuse(held, call, &mut notes).await,
         "fetch" => transfer::fetch(held, call, &mut notes).await,
         "sync" => transfer::sync(held, call, &mut notes).await,
         _ => {
@@ -194,12 +195,15 @@ fn fellows(call: &Perform) -> BTreeMap<String, Said> {
 
 /// Public ones that are there already, as a devnet's nodes join.
 fn public(call: &Perform) -> Vec<SocketAddr> {
-    let is_public = |address: &SocketAddr| match address.ip() {
-        IpAddr::V4(ip) => !ip.is_private(),
-        IpAddr::V6(_) => true,
-    };
     let binds = fellows(call).into_values().map(|said| said.bind);
     binds.filter(is_public).take(JOIN_THROUGH).collect()
+}
+
+fn is_public(address: &SocketAddr) -> bool {
+    match address.ip() {
+        IpAddr::V4(ip) => !ip.is_private(),
+        IpAddr::V6(_) => true,
+    }
 }
 
 fn bind_of(call: &Perform) -> Result<SocketAddr, Failure> {
@@ -221,8 +225,43 @@ fn sizes(call: &Perform) -> Vec<usize> {
         .collect()
 }
 
+/// Through public nodes, as a devnet's nodes do at their start; all start at once here and
+/// knew nobody then.
+async fn join(held: &Held, call: &Perform, notes: &mut Notes) {
+    let began = Instant::now();
+    let node = &held.node;
+    let through: Vec<_> = fellows(call)
+        .into_values()
+        .filter(|said| is_public(&said.bind))
+        .take(JOIN_THROUGH)
+        .collect();
+    let joined = within(until(began, call), async {
+        let addresses = through.iter().map(|said| MultiAddr::quic(said.bind));
+        let addresses: Vec<_> = addresses.collect();
+        let dials = addresses.iter().map(|to| node.p2p.connect_peer(to));
+        for dialled in futures::future::join_all(dials).await {
+            if let Err(error) = dialled {
+                tracing::warn!("cannot join: {error}");
+            }
+        }
+        let peers = through.iter().map(|said| PeerId::from_hex(&said.peer));
+        let peers: Vec<_> = peers.filter_map(Result::ok).collect();
+        let dht = node.p2p.dht_manager();
+        dht.bootstrap_from_peers(&peers).await
+    });
+    let went = match joined.await {
+        Ok(Ok(_)) => Ok(()),
+        Ok(Err(error)) => Err(error.to_string()),
+        Err(why) => Err(why),
+    };
+    match went {
+        Ok(()) => notes.sample("join_ms", &[], millis_since(began)),
+        Err(why) => tracing::warn!("joining: {why}"),
+    }
+}
+
 /// Every tester marks everybody's chunks as paid on its own node: there is no chain.
-async fn pay(held: &Held, call: &Perform, notes: &mut Notes) {
+fn pay(held: &Held, notes: &mut Notes) {
     let all = held.others.values().chain([&held.own]);
     let keys: Vec<_> = all
         .flat_map(|said| &said.chunks)
@@ -232,14 +271,6 @@ async fn pay(held: &Held, call: &Perform, notes: &mut Notes) {
         held.node.prepay(*key);
     }
     notes.sample("prepaid", &[], count(keys.len()));
-    // Whoever came first found nobody to join through.
-    if held.node.p2p.peer_count().await == 0 {
-        for address in public(call) {
-            if let Err(error) = held.node.p2p.connect_peer(&MultiAddr::quic(address)).await {
-                tracing::warn!("cannot join through {address}: {error}");
-            }
-        }
-    }
 }
 
 /// Who is closest to a key in truth, by everybody's id, this node left out.
@@ -264,6 +295,18 @@ fn count(many: usize) -> f64 {
 /// What is left of the step, but for a second to answer in.
 fn limit_of(call: &Perform) -> Duration {
     Duration::from_millis(call.timeout_ms.saturating_sub(1000))
+}
+
+/// When a step that began then has to come to its end.
+fn until(began: Instant, call: &Perform) -> Instant {
+    began + limit_of(call)
+}
+
+/// What is under way when a step's time is up has failed, and says so.
+async fn within<T>(until: Instant, work: impl Future<Output = T>) -> Result<T, String> {
+    let left = until.saturating_duration_since(Instant::now());
+    let ended = tokio::time::timeout(left, work).await;
+    ended.map_err(|_| "the step's time was up".to_owned())
 }
 
 /// All of these in their order, a few at once.

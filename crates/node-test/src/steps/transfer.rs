@@ -8,20 +8,25 @@ use saorsa_core::PeerId;
 use saorsa_node::ant_protocol::ProtocolError;
 use saorsa_node::{ChunkPutResponse, MAX_CHUNK_SIZE};
 
-use super::{Held, POLL, count, each, limit_of, truly_closest};
-use crate::chunks::{self, COPIES, Chunk, ENOUGH, Named};
+use super::{Held, POLL, count, each, limit_of, truly_closest, until, within};
+use crate::chunks::{self, COPIES, Chunk, ENOUGH, Named, Stored};
 
 type Conditions<'a> = &'a [(&'a str, &'a str)];
 
 /// One after the other.
-pub async fn store(held: &mut Held, notes: &mut Notes) {
+pub async fn store(held: &mut Held, call: &Perform, notes: &mut Notes) {
+    let until = until(Instant::now(), call);
     for (place, chunk) in held.chunks.iter().enumerate() {
         let bytes = chunk.content.len();
         let began = Instant::now();
-        let stored = chunks::store(&held.node, chunk).await;
+        let stored = within(until, chunks::store(&held.node, chunk)).await;
         let took = began.elapsed();
         let size = bytes.to_string();
         let size = [("size", size.as_str())];
+        let stored = stored.unwrap_or_else(|why| Stored {
+            have: Vec::new(),
+            error: Some(why),
+        });
         let went = stored.outcome();
         if went.is_ok() {
             speed(notes, "store", &size, bytes, took);
@@ -56,7 +61,8 @@ pub async fn keep(held: &Held, call: &Perform, notes: &mut Notes) {
 }
 
 /// What no node may take, and what it has to say then.
-pub async fn refuse(held: &Held, notes: &mut Notes) {
+pub async fn refuse(held: &Held, call: &Perform, notes: &mut Notes) {
+    let until = until(Instant::now(), call);
     let (unpaid, oversize) = (Chunk::random(1024), Chunk::random(MAX_CHUNK_SIZE + 1));
     let mut other_content = Chunk::random(1024);
     other_content.content[512] ^= 1;
@@ -65,16 +71,23 @@ pub async fn refuse(held: &Held, notes: &mut Notes) {
         ("other content", other_content),
         ("oversize", oversize),
     ] {
-        let went = offer(held, case, &chunk).await;
+        let went = within(until, offer(held, case, &chunk)).await.flatten();
         notes.trial("refused", &[("case", case)], went);
     }
 }
 
 async fn offer(held: &Held, case: &str, chunk: &Chunk) -> Result<(), String> {
-    let near = chunks::closest(&held.node, &chunk.address, 1).await?;
-    let to = near.first().ok_or("nobody is known to ask")?;
-    let who = to.peer.short_hex();
-    let answer = chunks::put(&held.node, to, chunk.address, &chunk.content).await?;
+    let near = chunks::closest(&held.node, &chunk.address, COPIES).await?;
+    let mut answer = Err("nobody is known to ask".to_owned());
+    let mut who = String::new();
+    for to in &near {
+        who = to.peer.short_hex();
+        answer = chunks::put(&held.node, to, chunk.address, &chunk.content).await;
+        if answer.is_ok() {
+            break;
+        }
+    }
+    let answer = answer?;
     match (case, &answer) {
         ("unpaid", ChunkPutResponse::PaymentRequired { .. })
         | ("unpaid", ChunkPutResponse::Error(ProtocolError::PaymentFailed(_)))
@@ -87,11 +100,12 @@ async fn offer(held: &Held, case: &str, chunk: &Chunk) -> Result<(), String> {
 /// Everybody else's chunks, from everybody but this node.
 pub async fn fetch(held: &Held, call: &Perform, notes: &mut Notes) {
     let phase = call.params["phase"].as_str().unwrap_or("stored");
+    let until = until(Instant::now(), call);
     let node = &held.node;
     let wanted = held.others.values().flat_map(|said| &said.chunks);
     let fetches = wanted.map(|chunk| async move {
         let began = Instant::now();
-        let went = chunks::retrieve(node, chunk).await;
+        let went = within(until, chunks::retrieve(node, chunk)).await.flatten();
         (chunk.bytes, began.elapsed(), went)
     });
     for (bytes, took, went) in each(fetches).await {

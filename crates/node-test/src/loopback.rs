@@ -32,7 +32,8 @@ impl Field {
     }
 
     async fn start(&mut self, suite: &str, params: Value) {
-        self.turns(suite, "start", params).await;
+        self.step(suite, "start", params).await;
+        self.step(suite, "join", Value::Null).await;
         for place in 0..self.testers.len() {
             let call = self.call(place, suite, "", &Value::Null);
             self.contents
@@ -196,6 +197,7 @@ async fn chunks_are_asked_for_after_a_restart_and_a_loss() {
     field.is_lost[1] = true;
     let done = field.step("retrieval", "resume", Value::Null).await;
     assert!(!done[0].said.is_null(), "it has its directory");
+    field.step("retrieval", "join", Value::Null).await;
     let done = field.step("retrieval", "keep", phase("restarted")).await;
     let (kept, copies) = count(&done, "kept");
     assert!(kept == copies && copies > 0, "{kept} of {copies}");
@@ -260,6 +262,7 @@ async fn a_node_that_was_away_waits_for_what_it_missed() {
     field.end_process("sync", 0).await;
     field.turns("sync", "store", Value::Null).await;
     field.step("sync", "resume", Value::Null).await;
+    field.step("sync", "join", Value::Null).await;
     field.step("sync", "known", phase("returned")).await;
     // With two others there, no chunk has three copies: nobody owes anything.
     let done = field.step("sync", "sync", Value::Null).await;

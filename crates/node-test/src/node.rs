@@ -12,7 +12,7 @@ use std::time::Duration;
 use evmlib::common::Address;
 use model::protocol::{Failure, Reason};
 use saorsa_core::identity::node_identity::NodeIdentity;
-use saorsa_core::{IPDiversityConfig, MultiAddr, NodeConfig, P2PEvent, P2PNode, PeerId};
+use saorsa_core::{IPDiversityConfig, NodeConfig, P2PEvent, P2PNode, PeerId};
 use saorsa_node::ant_protocol::MAX_WIRE_MESSAGE_SIZE;
 use saorsa_node::config::NODE_IDENTITY_FILENAME;
 use saorsa_node::payment::{
@@ -40,34 +40,26 @@ pub struct Node {
 
 impl Node {
     /// A node on what this directory holds: identity and chunks of an earlier one, or a
-    /// fresh identity and nothing. It has tried all bootstrap nodes.
+    /// fresh identity and nothing. It knows nobody yet.
     ///
     /// # Errors
     /// [`Reason::Infrastructure`] where somebody has the port.
-    pub async fn start(
-        bind: SocketAddr,
-        bootstrap: &[SocketAddr],
-        root: &Path,
-    ) -> Result<Self, Failure> {
+    pub async fn start(bind: SocketAddr, root: &Path) -> Result<Self, Failure> {
         if std::net::UdpSocket::bind(bind).is_err() {
             return Err(Failure::new(
                 Reason::Infrastructure,
                 format!("{bind} is taken"),
             ));
         }
-        Self::assemble(bind, bootstrap, root)
+        Self::assemble(bind, root)
             .await
             .map_err(|error| Failure::new(Reason::Stack, error))
     }
 
-    async fn assemble(
-        bind: SocketAddr,
-        bootstrap: &[SocketAddr],
-        root: &Path,
-    ) -> Result<Self, String> {
+    async fn assemble(bind: SocketAddr, root: &Path) -> Result<Self, String> {
         let identity = Arc::new(identity(root).await?);
         let protocol = Arc::new(protocol(root, &identity).await?);
-        let p2p = P2PNode::new(core_config(bind, bootstrap, identity)?).await;
+        let p2p = P2PNode::new(core_config(bind, identity)?).await;
         let p2p = Arc::new(p2p.map_err(say)?);
         p2p.start().await.map_err(say)?;
         let serving = tokio::spawn(serve(Arc::clone(&p2p), Arc::clone(&protocol)));
@@ -116,11 +108,7 @@ impl Drop for Node {
 
 /// Without the permissive diversity one address may have two nodes of a network, as
 /// the stack's devnet knows as well.
-fn core_config(
-    bind: SocketAddr,
-    bootstrap: &[SocketAddr],
-    identity: Arc<NodeIdentity>,
-) -> Result<NodeConfig, String> {
+fn core_config(bind: SocketAddr, identity: Arc<NodeIdentity>) -> Result<NodeConfig, String> {
     let mut config = NodeConfig::builder()
         .port(bind.port())
         .ipv6(false)
@@ -129,7 +117,6 @@ fn core_config(
         .max_message_size(MAX_WIRE_MESSAGE_SIZE)
         .build()
         .map_err(say)?;
-    config.bootstrap_peers = bootstrap.iter().copied().map(MultiAddr::quic).collect();
     config.diversity_config = Some(IPDiversityConfig::permissive());
     config.node_identity = Some(identity);
     Ok(config)

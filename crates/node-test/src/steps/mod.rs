@@ -109,7 +109,7 @@ async fn start(call: &Perform, notes: &mut Notes) -> Result<Held, Failure> {
     let bind = bind_of(call)?;
     let chunks: Vec<Chunk> = sizes(call).into_iter().map(Chunk::random).collect();
     let began = Instant::now();
-    let node = Node::start(bind, &public(call), &root(call)).await?;
+    let node = Node::start(bind, &root(call)).await?;
     notes.sample("start_ms", &[], millis_since(began));
     let own = Said {
         peer: node.peer().to_hex(),
@@ -131,7 +131,7 @@ async fn resume(call: &Perform, notes: &mut Notes) -> Result<Held, Failure> {
     let root = root(call);
     let own = said_in(&root).map_err(|error| Failure::new(Reason::Infrastructure, error))?;
     let began = Instant::now();
-    let node = Node::start(bind_of(call)?, &public(call), &root).await?;
+    let node = Node::start(bind_of(call)?, &root).await?;
     notes.sample("resume_ms", &[], millis_since(began));
     if node.peer().to_hex() != own.peer {
         return Err(Failure::new(
@@ -193,12 +193,6 @@ fn fellows(call: &Perform) -> BTreeMap<String, Said> {
     call.fellows.iter().filter_map(read).collect()
 }
 
-/// Public ones that are there already, as a devnet's nodes join.
-fn public(call: &Perform) -> Vec<SocketAddr> {
-    let binds = fellows(call).into_values().map(|said| said.bind);
-    binds.filter(is_public).take(JOIN_THROUGH).collect()
-}
-
 fn is_public(address: &SocketAddr) -> bool {
     match address.ip() {
         IpAddr::V4(ip) => !ip.is_private(),
@@ -225,8 +219,8 @@ fn sizes(call: &Perform) -> Vec<usize> {
         .collect()
 }
 
-/// Through public nodes, as a devnet's nodes do at their start; all start at once here and
-/// knew nobody then.
+/// Through public nodes, as a devnet's nodes do at their start; here all start at once, and
+/// know nobody then.
 async fn join(held: &Held, call: &Perform, notes: &mut Notes) {
     let began = Instant::now();
     let node = &held.node;

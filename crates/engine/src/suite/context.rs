@@ -11,6 +11,7 @@ use model::inventory::{NodeName, PeerId};
 use model::judge::{self, Want};
 use model::measure::{Measured, Trial, Values};
 use model::protocol::{Failure, Reason};
+use model::stats::Verdict;
 use model::suite::{Suite, SuiteName};
 
 use crate::agent::AgentError;
@@ -109,8 +110,16 @@ impl<'a> Context<'a> {
         })
     }
 
-    /// Whether some rate is undecided and has trials left, and got some at all.
+    /// Whether some rate is undecided and has trials left, and got some at all; and none is
+    /// refuted, with which the verdict stands. A comparison is owed all its trials.
     pub fn wants_another_round(&self, suite: &Suite) -> bool {
+        let stands = self.recorder.with(|run| {
+            let yielded = run.yielded(self.cycle, self.pass);
+            judge::judge(self.plan, &yielded).verdict == Verdict::Fail
+        });
+        if stands && self.plan.baseline.is_none() {
+            return false;
+        }
         let budget = self.plan.budget as usize;
         self.wants(&suite.name)
             .iter()

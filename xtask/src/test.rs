@@ -38,7 +38,7 @@ pub fn run(args: &[String]) -> anyhow::Result<ExitCode> {
     Ok(shell::exit_code(status))
 }
 
-/// The tests of the workspaces apart: over loopback, as the user.
+/// The tests of the workspaces apart, as the user.
 fn apart() -> anyhow::Result<ExitCode> {
     for apart in shell::APART {
         let mut test = shell::cargo_apart(&["test", "--locked"], apart)?;

@@ -1,8 +1,6 @@
 //! saorsa-node behind the agent protocol: a devnet of real nodes, one a host.
 
 mod chunks;
-#[cfg(test)]
-mod loopback;
 mod node;
 mod steps;
 mod tester;

@@ -35,16 +35,6 @@ impl NodeTester {
     }
 }
 
-#[cfg(test)]
-impl NodeTester {
-    /// Of the chunks that it stores.
-    pub async fn contents(&self, call: &Perform) -> Vec<Vec<u8>> {
-        let session = self.sessions.of(&call.session);
-        let held = session.held.lock().await;
-        held.as_ref().map(steps::Held::contents).unwrap_or_default()
-    }
-}
-
 impl Tester for NodeTester {
     type Attempt = ();
 

@@ -33,7 +33,7 @@ fn communitas_mcp_is_judged_by_what_its_clients_measured() {
         ("tools_valid", 1000),
         ("answered_right", 81),
         ("survived", 81),
-        ("starts", 59),
+        ("starts", 54),
         ("stops", 36),
         ("kept", 59),
         ("files_kept", 81),

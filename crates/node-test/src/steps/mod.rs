@@ -154,14 +154,6 @@ fn said_in(root: &Path) -> Result<Said, String> {
     serde_json::from_slice(&text).map_err(|error| format!("{}: {error}", file.display()))
 }
 
-#[cfg(test)]
-impl Held {
-    pub fn contents(&self) -> Vec<Vec<u8>> {
-        let chunks = self.chunks.iter();
-        chunks.map(|chunk| chunk.content.clone()).collect()
-    }
-}
-
 impl Held {
     /// Whoever is gone later is remembered.
     fn hear(&mut self, call: &Perform) {

@@ -100,7 +100,7 @@ pub fn forget(call: &Perform) {
 }
 
 /// Of this session and node alone, and there for the process that comes after this one.
-pub fn root(call: &Perform) -> PathBuf {
+fn root(call: &Perform) -> PathBuf {
     std::env::temp_dir().join(format!("saorsa-node-test-{}-{}", call.session.0, call.node))
 }
 

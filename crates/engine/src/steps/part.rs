@@ -26,7 +26,7 @@ impl Part {
         let tester = settings.module.crate_dir.as_ref().map(PathBuf::from);
         let tester = tester.and_then(|dir| Some((in_workspace(&dir)?, dir)));
         match tester {
-            Some((manifest, dir)) if is_workspace(&manifest) => {
+            Some((manifest, dir)) if is_apart(&settings.workspace, &dir, &manifest) => {
                 let besides = Self {
                     packages: ours,
                     apart: None,
@@ -87,8 +87,13 @@ fn manifest(dir: &Path) -> Option<String> {
     std::fs::read_to_string(dir.join("Cargo.toml")).ok()
 }
 
-fn is_workspace(manifest: &str) -> bool {
-    manifest.lines().any(|line| line.trim() == "[workspace]")
+/// A workspace inside this one. A tester may also be the workspace's own root.
+fn is_apart(workspace: &Path, dir: &Path, manifest: &str) -> bool {
+    let is_root = || {
+        let [root, dir] = [workspace.to_path_buf(), workspace.join(dir)].map(|p| p.canonicalize());
+        matches!((root, dir), (Ok(root), Ok(dir)) if root == dir)
+    };
+    manifest.lines().any(|line| line.trim() == "[workspace]") && !is_root()
 }
 
 /// The name in a crate's manifest.
@@ -138,9 +143,19 @@ mod tests {
     }
 
     #[test]
-    fn a_workspace_says_so_in_its_manifest() {
-        assert!(is_workspace("# x\n[workspace]\n[package]\n"));
-        assert!(!is_workspace("[package]\nversion.workspace = true\n"));
+    fn a_workspace_inside_this_one_is_apart_and_its_root_is_not() {
+        let root = tempfile::tempdir().unwrap();
+        std::fs::create_dir(root.path().join("inner")).unwrap();
+        let apart = |dir: &str, text: &str| is_apart(root.path(), Path::new(dir), text);
+        assert!(apart("inner", "# x\n[workspace]\n[package]\n"));
+        assert!(!apart("inner", "[package]\nversion.workspace = true\n"));
+        for itself in [".", "", "inner/.."] {
+            assert!(!apart(itself, "[workspace]\n[package]\n"), "{itself}");
+        }
+    }
+
+    #[test]
+    fn a_package_is_named_in_its_manifest() {
         assert_eq!(name_in("[package]\nname = \"a\"\n").as_deref(), Some("a"));
     }
 }

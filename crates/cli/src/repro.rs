@@ -27,10 +27,10 @@ pub struct ReproArgs {
     /// a part of it that no other has is enough
     #[arg(value_name = "ATTEMPT")]
     attempt: String,
-    /// Run it too, and say whether it showed again
+    /// Run it too, and say whether it showed again; where it does not, once more with all nodes
     #[arg(long = "run")]
     run_it: bool,
-    /// With all nodes that the run tested, and not only those that the failure names
+    /// With all nodes that the run tested, and not first with those that the failure names
     #[arg(long)]
     all_nodes: bool,
     /// Where config, inventory and binaries are written; by default `repro-ATTEMPT` here
@@ -54,14 +54,18 @@ pub fn run(args: &ReproArgs) -> miette::Result<ExitCode> {
     if !args.run_it {
         return Ok(exit::PASS);
     }
-    let status = start(&scene, &out)?;
-    let state = out.join(scene::STATE);
-    let again = RunDir::latest(&state, &scene.project)
-        .map(|dir| runs::replay(&dir))
-        .transpose()?
-        .map(|run| Again::of(&failure, &run))
-        .unwrap_or_default();
-    println!("\n{}", again.told(&failure));
+    let (mut again, mut status) = show(&scene, &out, &failure)?;
+    if !again.has_shown() {
+        let whole = Scene::of(&run, &started, &failure, true)?;
+        if whole.tested() > scene.tested() {
+            println!(
+                "It may take all {} nodes that the run tested.",
+                whole.tested()
+            );
+            whole.write(&dir, &out)?;
+            (again, status) = show(&whole, &out, &failure)?;
+        }
+    }
     Ok(match again.code() {
         Some(code) => code,
         // It never came to the pair: why not is what that run ended with.
@@ -69,6 +73,19 @@ pub fn run(args: &ReproArgs) -> miette::Result<ExitCode> {
             ExitCode::from(code.max(exit::USAGE))
         }),
     })
+}
+
+/// Runs it, says what came of it, and returns that with the run's exit status.
+fn show(scene: &Scene, out: &Path, failure: &Failure<'_>) -> miette::Result<(Again, i32)> {
+    let status = start(scene, out)?;
+    let state = out.join(scene::STATE);
+    let again = RunDir::latest(&state, &scene.project)
+        .map(|dir| runs::replay(&dir))
+        .transpose()?
+        .map(|run| Again::of(failure, &run))
+        .unwrap_or_default();
+    println!("\n{}", again.told(failure));
+    Ok((again, status))
 }
 
 fn started(dir: &RunDir) -> miette::Result<Started> {

@@ -4,10 +4,10 @@ use std::net::{IpAddr, SocketAddr};
 use std::path::Path;
 use std::time::Duration;
 
-use fleet::{Artifact, FleetError, Host, INNER_ADDRESS, NatBox, Service, Unit};
+use fleet::{Artifact, FleetError, Host, INNER_ADDRESS, NatBox, Service, Unit, inner_v6_address};
 use futures::future::try_join_all;
 use model::family::Family;
-use model::inventory::{Fleet, NodeName};
+use model::inventory::{Fleet, Node, NodeName};
 use model::nat::{NatSpec, Observations};
 use model::protocol::{Call, PortRange, Probe, Reflector};
 
@@ -103,10 +103,10 @@ impl Prober {
     pub fn reflectors(
         &self,
         fleet: &Fleet,
+        family: Family,
         is_bootstrap: impl Fn(&NodeName) -> bool,
     ) -> Vec<Placed> {
-        let port = PROBER_REFLECTOR_PORT;
-        deployment::reflectors(fleet, Family::Ipv4, port, is_bootstrap, |_| true)
+        deployment::reflectors(fleet, family, PROBER_REFLECTOR_PORT, is_bootstrap, |_| true)
     }
 
     /// Has these hosts reflect.
@@ -141,20 +141,22 @@ impl Prober {
             .map(drop)
     }
 
-    /// What the prober in the host's box sees. It hears nothing of a label.
+    /// What the prober in the host's box sees from its address there: of the box in
+    /// IPv4, of the firewall in IPv6. It hears nothing of a label.
     ///
     /// # Errors
     /// The host or the prober refuses.
     pub async fn measure(
         &self,
         host: &Host,
+        address: IpAddr,
         reflectors: &[SocketAddr],
         silences_ms: Vec<u64>,
         stun: Option<SocketAddr>,
     ) -> Result<Observations, MeasureError> {
         let forwarded = host.forward_socket(Self::SOCKET, "prober").await?;
         let agent = connect(host.name(), &forwarded.path).await?;
-        let mut call = probe(INNER_ADDRESS.into(), PROBE_PORTS, reflectors, silences_ms);
+        let mut call = probe(address, PROBE_PORTS, reflectors, silences_ms);
         call.stun = stun;
         Ok(measure(&agent, call).await?)
     }
@@ -172,6 +174,14 @@ impl Prober {
             },
             pinned: false,
         }
+    }
+}
+
+/// Where a service in the box of this node has its address in this family.
+pub fn inner_address(node: &Node, family: Family) -> Option<IpAddr> {
+    match (family, node.address_in(family)?) {
+        (Family::Ipv6, IpAddr::V6(own)) => Some(inner_v6_address(own).into()),
+        _ => Some(INNER_ADDRESS.into()),
     }
 }
 

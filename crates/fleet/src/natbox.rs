@@ -93,6 +93,26 @@ touch {DIRECTORY}/applied",
         self.script_ok(&script, None, QUICK).await.map(drop)
     }
 
+    /// Has the box do as another would, for the time: what is behind it runs on, and is
+    /// seen at other ports. What the box is asked to be stays as it is; after
+    /// [`Host::restore_nat`], or the next [`Host::apply_nat`], it is that again.
+    ///
+    /// # Errors
+    /// There is no box, or no `conntrack` on the host.
+    pub async fn disguise_nat(&self, as_other: &NatBox) -> Result<(), FleetError> {
+        let script = format!("rm -f {DIRECTORY}/applied\n{}", script::swap(as_other));
+        self.script_ok(&script, None, QUICK).await.map(drop)
+    }
+
+    /// Ends a disguise.
+    ///
+    /// # Errors
+    /// As [`Host::disguise_nat`].
+    pub async fn restore_nat(&self, own: &NatBox) -> Result<(), FleetError> {
+        let script = format!("{}touch {DIRECTORY}/applied", script::swap(own));
+        self.script_ok(&script, None, QUICK).await.map(drop)
+    }
+
     /// Removes the host's NAT box, if there is one. Says whether there was.
     ///
     /// # Errors

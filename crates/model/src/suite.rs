@@ -323,6 +323,9 @@ fn connectivity() -> Suite {
     }
 }
 
+/// A NAT behaviour with itself, where the inventory has one node of it.
+pub const SAME_NAT: &str = "same_nat";
+
 fn nat_traversal() -> Suite {
     Suite {
         name: SuiteName::new(NAT_TRAVERSAL),
@@ -338,8 +341,13 @@ fn nat_traversal() -> Suite {
 }
 
 /// Not judged: a stack may do without, and its users should know.
-fn what_becomes_of_connections() -> [MeasureDef; 3] {
+fn what_becomes_of_connections() -> [MeasureDef; 4] {
     [
+        rate(
+            SAME_NAT,
+            "three trials each way of each NAT behaviour that the inventory has one node of, with another NAT's node, whose box is made the same for the time and measured: connected, directly where theory says that a path exists, 256 KiB each way, both digests right",
+            "behaviours that no other box could stand in for (one with a carrier's NAT or a timeout of its own does not); IPv6",
+        ),
         rate(
             "relay_fallback",
             "one trial a pair of NAT behaviours, where the stack offers a relay or theory knows no other path: connected by its relay rungs alone, 256 KiB each way, both digests right, through a third party by counted packets",

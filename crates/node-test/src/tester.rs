@@ -48,7 +48,7 @@ impl Tester for NodeTester {
                 .map(|suite| format!("suite:{suite}"))
                 .into(),
             rungs: Vec::new(),
-            log_filter: "saorsa_node_test=info,saorsa_node=warn,saorsa_core=warn,saorsa_transport=error",
+            log_filter: "saorsa_node_test=info,saorsa_node=warn,saorsa_core=warn,saorsa_core::transport::saorsa_transport_adapter=debug,saorsa_transport=error",
         }
     }
 

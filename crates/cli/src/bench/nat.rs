@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 use fleet::{Host, Reach};
 use futures::future::try_join_all;
 use miette::{IntoDiagnostic, WrapErr, bail};
+use model::family::Family;
 use model::inventory::{Node, NodeName};
 use model::nat::Behaviour;
 
@@ -74,6 +75,7 @@ async fn certified(ground: &Ground) -> miette::Result<f64> {
         .map(|n| n.name.clone())
         .collect();
     let plan = Plan {
+        family: Family::Ipv4,
         timeouts: false,
         stun: None,
     };

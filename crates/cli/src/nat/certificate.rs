@@ -4,13 +4,14 @@ use std::fmt::Write;
 use std::time::Duration;
 
 use miette::IntoDiagnostic;
+use model::family::Family;
 use model::inventory::NodeName;
 use model::nat::{Front, properties};
 
 use super::verify::Measured;
 use crate::screen::{Paint, Style};
 
-pub fn render(all: &[Measured], took: Duration, paint: Paint) -> String {
+pub fn render(all: &[Measured], family: Family, took: Duration, paint: Paint) -> String {
     let mut text = String::new();
     for measured in all {
         text.push_str(&one(measured, paint));
@@ -22,10 +23,11 @@ pub fn render(all: &[Measured], took: Duration, paint: Paint) -> String {
         Style::Bad
     };
     if !all.is_empty() {
-        let sum = format!(
-            "{right} of {} NAT boxes are what their labels say",
-            all.len()
-        );
+        let what = match family {
+            Family::Ipv4 => "NAT boxes are what their labels say",
+            Family::Ipv6 => "nodes have the IPv6 firewall that they should",
+        };
+        let sum = format!("{right} of {} {what}", all.len());
         let _ = writeln!(
             text,
             "{}, in {:.1} s",
@@ -45,6 +47,7 @@ fn one(measured: &Measured, paint: Paint) -> String {
         ""
     };
     let verdict = match measured.mismatch() {
+        None if measured.family == Family::Ipv6 => paint.text(Style::Good, "as it should be"),
         None => paint.text(Style::Good, "as labelled"),
         Some(mismatch) => paint.text(Style::Bad, &format!("NOT AS LABELLED: {mismatch}")),
     };
@@ -54,7 +57,8 @@ fn one(measured: &Measured, paint: Paint) -> String {
         paint.text(Style::Strong, measured.node.as_str()),
         certificate.describe(),
     );
-    if measured.label.to_string() != model::nat::describe(measured.label.behaviour) {
+    let is_told = measured.label.to_string() == model::nat::describe(measured.label.behaviour);
+    if measured.family == Family::Ipv4 && !is_told {
         let _ = writeln!(text, "  {:<19}{}", "label", measured.label);
     }
     if let Some(inventory) = &measured.inventory {
@@ -80,7 +84,7 @@ pub fn json(
 ) -> miette::Result<String> {
     let boxes = measured.iter().map(|m| {
         serde_json::json!({
-            "node": m.node, "label": m.label.to_string(), "spec": m.label,
+            "node": m.node, "family": m.family, "label": m.label.to_string(), "spec": m.label,
             "inventory": m.inventory.map(|spec| spec.to_string()),
             "measured": m.certificate.describe(),
             "behaviour": m.certificate.behaviour().map(|b| b.to_string()),

@@ -1,15 +1,16 @@
 //! Measuring NAT boxes: boxes, prober and reflectors are put where they are
 //! missing, so that no run is needed before.
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::process::{Command, ExitCode};
 use std::time::{Duration, Instant};
 
 use clap::Args;
-use engine::nat::{LONGEST_SILENCE, Prober, SHORT_TIMEOUT, silences};
+use engine::nat::{LONGEST_SILENCE, Prober, SHORT_TIMEOUT, inner_address, silences};
 use fleet::{Artifact, Host, Reach};
 use futures::future::{join_all, try_join_all};
 use miette::{IntoDiagnostic, WrapErr, miette};
+use model::family::Family;
 use model::inventory::{Fleet, Node, NodeName};
 use model::nat::{Certificate, NatSpec, Observations, classify};
 
@@ -29,6 +30,9 @@ pub struct VerifyArgs {
     node: Option<String>,
     #[command(flatten)]
     place: Asked,
+    /// Measure the IPv6 firewalls of these nodes in place of their NAT boxes
+    #[arg(long)]
+    ipv6: bool,
     /// Measure UDP timeouts too, which takes minutes
     #[arg(long)]
     timeout: bool,
@@ -49,6 +53,8 @@ fn parse_server(text: &str) -> Result<SocketAddr, String> {
 
 /// What is to be measured, and how.
 pub struct Plan {
+    /// NAT boxes in IPv4, firewalls in IPv6.
+    pub family: Family,
     pub timeouts: bool,
     pub stun: Option<SocketAddr>,
 }
@@ -56,6 +62,7 @@ pub struct Plan {
 /// A node's box: what it is to be, and what the probes saw.
 pub struct Measured {
     pub node: NodeName,
+    pub family: Family,
     pub label: NatSpec,
     /// Where the box was last asked to be something else than the inventory has.
     pub inventory: Option<NatSpec>,
@@ -65,7 +72,11 @@ pub struct Measured {
 
 impl Measured {
     pub fn mismatch(&self) -> Option<String> {
-        self.certificate.check(self.label).err()
+        match self.family {
+            Family::Ipv4 => self.certificate.check(self.label),
+            Family::Ipv6 => self.certificate.check_firewall(self.label.udp),
+        }
+        .err()
     }
 }
 
@@ -73,9 +84,21 @@ pub fn run(args: VerifyArgs) -> miette::Result<ExitCode> {
     let project = Project::find()?;
     let place = &args.place.place;
     let ground = Ground::choose(place.fleet.as_deref(), &place.twin, &project)?;
-    let names = wanted(ground.inventory(), args.node.as_deref())?;
+    let plan = Plan {
+        family: family(&args)?,
+        timeouts: args.timeout,
+        stun: args.stun,
+    };
+    let names = wanted(ground.inventory(), args.node.as_deref(), plan.family)?;
+    let (what, besides) = match plan.family {
+        Family::Ipv4 => ("NAT boxes", ""),
+        Family::Ipv6 => (
+            "NAT boxes, IPv6 firewalls",
+            " (IPv6 forwarding is turned on there)",
+        ),
+    };
     let what = format!(
-        "put NAT boxes and a prober where they are missing on {}, and reflectors on public nodes",
+        "put {what} and a prober where they are missing on {}{besides}, and reflectors on public nodes",
         names
             .iter()
             .map(NodeName::as_str)
@@ -94,10 +117,6 @@ pub fn run(args: VerifyArgs) -> miette::Result<ExitCode> {
     } = ground.stand(false, |line| eprintln!("{line}"))?;
     let nodes: Vec<&Node> = names.iter().filter_map(|name| fleet.node(name)).collect();
     let is_bootstrap = bootstrap(&project, &fleet);
-    let plan = Plan {
-        timeouts: args.timeout,
-        stun: args.stun,
-    };
     let began = Instant::now();
     let outcomes = block_on(certify(
         &prober,
@@ -107,25 +126,51 @@ pub fn run(args: VerifyArgs) -> miette::Result<ExitCode> {
         &is_bootstrap,
         &plan,
     ))??;
-    report(outcomes, began.elapsed(), args.json)
+    report(outcomes, plan.family, began.elapsed(), args.json)
+}
+
+/// A server is asked in its own family.
+fn family(args: &VerifyArgs) -> miette::Result<Family> {
+    let family = if args.ipv6 {
+        Family::Ipv6
+    } else {
+        Family::Ipv4
+    };
+    match args.stun.map(|server| (server, Family::of(server.ip()))) {
+        Some((server, of_server)) if of_server != family => Err(miette!(
+            help = match family {
+                Family::Ipv4 => "add --ipv6 to measure IPv6 firewalls against it",
+                Family::Ipv6 => "leave out --ipv6 to measure NAT boxes against it",
+            },
+            "--stun {server} is an address of {of_server}, and {family} is to be measured"
+        )),
+        _ => Ok(family),
+    }
 }
 
 /// The node that was named, or all that the inventory has behind a NAT.
-fn wanted(fleet: &Fleet, word: Option<&str>) -> miette::Result<Vec<NodeName>> {
-    if word.is_some() {
-        let nodes = chosen(fleet, word)?;
-        return Ok(nodes.into_iter().map(|node| node.name.clone()).collect());
-    }
-    let boxed = fleet.nodes.iter().filter(|node| node.nat.is_some());
-    let names: Vec<NodeName> = boxed.map(|node| node.name.clone()).collect();
-    if names.is_empty() {
+fn wanted(fleet: &Fleet, word: Option<&str>, family: Family) -> miette::Result<Vec<NodeName>> {
+    let mut nodes = match word {
+        Some(_) => chosen(fleet, word)?,
+        None => fleet.nodes.iter().filter(|n| n.nat.is_some()).collect(),
+    };
+    if nodes.is_empty() {
         return Err(miette!(
             help = "name a node that has a NAT box",
             "no node of fleet {} is behind a NAT",
             fleet.name
         ));
     }
-    Ok(names)
+    nodes.retain(|node| node.address_in(family).is_some());
+    if nodes.is_empty() {
+        return Err(miette!(
+            help = "the inventory's `addresses` may hold one of each family",
+            "{} of fleet {} has no {family} address",
+            word.unwrap_or("what is behind a NAT"),
+            fleet.name
+        ));
+    }
+    Ok(nodes.into_iter().map(|node| node.name.clone()).collect())
 }
 
 fn bootstrap(project: &Project, fleet: &Fleet) -> Vec<NodeName> {
@@ -183,10 +228,10 @@ pub async fn certify(
     bootstrap: &[NodeName],
     plan: &Plan,
 ) -> miette::Result<Vec<(NodeName, miette::Result<Measured>)>> {
-    let placed = prober.reflectors(fleet, |name| bootstrap.contains(name));
+    let placed = prober.reflectors(fleet, plan.family, |name| bootstrap.contains(name));
     let (reflecting, hosts) = tokio::join!(
         reflect(prober, reach, fleet, &placed, plan),
-        join_all(nodes.iter().map(|node| prepare(prober, reach, node)))
+        join_all(nodes.iter().map(|node| prepare(prober, reach, node, plan)))
     );
     reflecting?;
     let addresses: Vec<SocketAddr> = placed.iter().map(|(_, address)| *address).collect();
@@ -213,8 +258,9 @@ async fn reflect(
     if placed.is_empty() {
         return Err(miette!(
             help = "add a public node, or name a server of RFC 5780 with --stun",
-            "fleet {} has no public node to measure from",
-            fleet.name
+            "fleet {} has no public node with an {} address to measure from",
+            fleet.name,
+            plan.family
         ));
     }
     let nodes = placed.iter().filter_map(|(name, _)| fleet.node(name));
@@ -227,8 +273,14 @@ async fn reflect(
         .map_err(|error| Infrastructure::from_error(&error))
 }
 
-/// The host with a box and a prober in it, and what the box is to be.
-async fn prepare(prober: &Prober, reach: &Reach, node: &Node) -> miette::Result<(Host, NatSpec)> {
+/// The host with a box and a prober in it, and what the box is to be. With a firewall
+/// besides, where that is what is measured.
+async fn prepare(
+    prober: &Prober,
+    reach: &Reach,
+    node: &Node,
+    plan: &Plan,
+) -> miette::Result<(Host, NatSpec)> {
     let failed = |error| Infrastructure::from_error(&error);
     let host = Host::connect(reach, node).await.map_err(failed)?;
     let there = host.nat_label().await.map_err(failed)?;
@@ -241,6 +293,9 @@ async fn prepare(prober: &Prober, reach: &Reach, node: &Node) -> miette::Result<
             nat.spec
         }
     };
+    if let (Family::Ipv6, Some(IpAddr::V6(own))) = (plan.family, node.address_in(plan.family)) {
+        host.apply_firewall(own, label.udp).await.map_err(failed)?;
+    }
     prober.install(&host).await.map_err(failed)?;
     Ok((host, label))
 }
@@ -252,19 +307,25 @@ async fn measure(
     reflectors: &[SocketAddr],
     plan: &Plan,
 ) -> miette::Result<Measured> {
-    let configured = label.shortest_timeout();
+    let address = inner_address(&host.node, plan.family)
+        .ok_or_else(|| miette!("{} has no {} address", host.name(), plan.family))?;
+    // A firewall's timeouts are its kernel's, whatever the box's are.
+    let configured = label
+        .shortest_timeout()
+        .filter(|_| plan.family == Family::Ipv4);
     let kept = match (plan.stun, plan.timeouts) {
         (Some(_), _) => Vec::new(),
         (None, true) => silences(Some(configured.unwrap_or(LONGEST_SILENCE))),
         (None, false) => silences(configured.filter(|seconds| *seconds <= SHORT_TIMEOUT)),
     };
     let seen = prober
-        .measure(host, reflectors, kept, plan.stun)
+        .measure(host, address, reflectors, kept, plan.stun)
         .await
         .map_err(|error| Infrastructure::from_error(&error))?;
     let inventory = host.node.nat.as_ref().map(|nat| nat.spec);
     Ok(Measured {
         node: host.name().clone(),
+        family: plan.family,
         label,
         inventory: inventory.filter(|spec| *spec != label),
         certificate: classify(&seen),
@@ -274,6 +335,7 @@ async fn measure(
 
 fn report(
     outcomes: Vec<(NodeName, miette::Result<Measured>)>,
+    family: Family,
     took: Duration,
     as_json: bool,
 ) -> miette::Result<ExitCode> {
@@ -287,7 +349,10 @@ fn report(
     if as_json {
         println!("{}", certificate::json(&measured, &failed)?);
     } else {
-        print!("{}", certificate::render(&measured, took, Paint::detect()));
+        print!(
+            "{}",
+            certificate::render(&measured, family, took, Paint::detect())
+        );
         for (_, error) in &failed {
             eprintln!("{error:?}");
         }

@@ -39,14 +39,16 @@ impl Again {
         }
     }
 
-    /// Of the same measure at the same node; why it failed is in nobody's words twice.
+    /// Of the same measure at the same node.
     fn of_measure(measured: &Measured, run: &Run) -> Self {
         let same = |other: &&Measured| {
             (&other.suite, &other.measure) == (&measured.suite, &measured.measure)
                 && (&other.from, &other.to) == (&measured.from, &measured.to)
         };
+        let sort = measured.detail.as_deref().map(in_general);
         let mut again = Self::default();
         for other in run.measured.iter().filter(same) {
+            let is_alike = other.detail.as_deref().map(in_general) == sort;
             let Values::Outcomes(trials) = &other.values else {
                 continue;
             };
@@ -56,7 +58,7 @@ impl Again {
                     Trial::Success => {}
                     Trial::Failure => {
                         again.failed += 1;
-                        again.alike += 1;
+                        again.alike += usize::from(is_alike);
                     }
                     Trial::Infrastructure => again.infrastructure += 1,
                 }
@@ -85,12 +87,9 @@ impl Again {
     }
 
     pub fn told(&self, failure: &Failure<'_>) -> String {
-        let (of, alike_word) = match failure {
-            Failure::Attempt(attempt) => (
-                format!("attempts {}", attempt.start.cell.pair),
-                " for the same reason",
-            ),
-            Failure::Measured(_) => (format!("trials of {}", failure.name()), ""),
+        let of = match failure {
+            Failure::Attempt(attempt) => format!("attempts {}", attempt.start.cell.pair),
+            Failure::Measured(_) => format!("trials of {}", failure.name()),
         };
         let Self {
             tried,
@@ -109,11 +108,16 @@ impl Again {
         match (tried, failed) {
             (0, _) => format!("nothing was learnt: there were no {of}"),
             _ if *alike > 0 => format!(
-                "it showed again: {alike} of {tried} {of} failed{alike_word}{others}{apart}"
+                "it showed again: {alike} of {tried} {of} failed for the same reason{others}{apart}"
             ),
             (_, 0) => format!("it did not show again in {tried} {of}{apart}"),
             _ => format!("{failed} of {tried} {of} failed, none for the same reason{apart}"),
         }
+    }
+
+    /// For the same reason, and so for none that fewer nodes have brought along.
+    pub fn has_shown(&self) -> bool {
+        self.alike > 0
     }
 
     /// `None` where nothing was learnt.
@@ -131,6 +135,15 @@ impl Again {
     }
 }
 
+/// A reason without what differs from one time to the next: `3 of 5 took it: 5e84437762 is
+/// gone` is `# of # took it: # is gone`.
+fn in_general(detail: &str) -> String {
+    let differs = |word: &str| word.contains(|c: char| c.is_ascii_digit());
+    let words = detail.split_whitespace();
+    let words = words.map(|word| if differs(word) { "#" } else { word });
+    words.collect::<Vec<_>>().join(" ")
+}
+
 fn sort(attempt: &Attempt) -> Sort {
     let explained = attempt.explanation.as_ref().map(|e| e.cause);
     match (&attempt.outcome, explained) {
@@ -138,5 +151,20 @@ fn sort(attempt: &Attempt) -> Sort {
         (_, Some(cause)) if cause != Cause::Unexplained => Sort::Explained(cause),
         (Outcome::StackFailure(failure), _) => Sort::Said(failure.reason),
         (Outcome::Success, _) => Sort::Path,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_reason_is_the_same_whoever_it_was_and_however_many() {
+        let one = in_general("2 of 5 took it: 5e844377 cannot be reached");
+        assert_eq!(
+            one,
+            in_general("0 of 5 took it: 74b6bce6 cannot be reached")
+        );
+        assert_ne!(one, in_general("0 of 5 took it: nobody else is known"));
     }
 }

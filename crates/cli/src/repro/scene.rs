@@ -77,6 +77,11 @@ impl Scene {
         })
     }
 
+    /// How many nodes are tested.
+    pub fn tested(&self) -> usize {
+        self.ends.len()
+    }
+
     pub fn nodes_told(&self) -> Vec<String> {
         let names: Vec<&str> = self.others.iter().map(NodeName::as_str).collect();
         let ends: Vec<&str> = self.ends.iter().map(NodeName::as_str).collect();

@@ -58,6 +58,28 @@ fn a_box_that_was_changed_behind_its_label_is_seen() {
 }
 
 #[test]
+fn firewalls_of_ipv6_are_put_up_and_measured_too() {
+    let (all, status) = SITE.verify(&["--ipv6"]);
+    assert_eq!((all.len(), status), (3, 0), "{all:#?}");
+    for node in ["n1", "n9"] {
+        let one = of(&all, node);
+        assert_eq!(one["measured"], "a firewall without translation");
+        assert_eq!(value(one, "port preservation"), "yes");
+    }
+    assert_eq!(of(&all, "blocked")["measured"], "no UDP gets through");
+
+    SITE.on("n9", "nft flush chain ip6 vps_test_firewall forward");
+    let output = SITE.nat(&["verify", "--ipv6", "n9"]);
+    let said = text(&output);
+    assert_eq!(output.status.code(), Some(4), "{said}");
+    let wanted = "labelled a stateful IPv6 firewall, measured as none";
+    assert!(said.contains(wanted), "{said}");
+    SITE.nat(&["remove", "n9"]);
+    let (all, status) = SITE.verify(&["--ipv6", "n9"]);
+    assert_eq!((all.len(), status), (1, 0), "{all:#?}");
+}
+
+#[test]
 fn a_box_becomes_what_it_is_told_and_goes_when_it_is_told() {
     let spec = "{ behaviour: APDM/EIF, hairpin: true }";
     let applied = SITE.nat(&["apply", "n3", spec]);
@@ -92,6 +114,14 @@ fn words_that_are_wrong_are_errors_of_usage() {
         (vec!["apply", "nobody", "symmetric"], "nobody"),
         (vec!["verify", "meet-1"], "meet-1 has no NAT box"),
         (vec!["rebind", "meet-1"], "meet-1 has no NAT box"),
+        (
+            vec!["verify", "--ipv6", "n2"],
+            "n2 of fleet nats has no IPv6 address",
+        ),
+        (
+            vec!["verify", "--ipv6", "--stun", "192.0.2.3"],
+            "leave out --ipv6",
+        ),
     ] {
         let output = SITE.nat(&words);
         let said = text(&output);

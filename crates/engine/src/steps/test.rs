@@ -1,29 +1,21 @@
 //! TEST: measure the NATs, let plain UDP agree with theory, then judge the stack.
 
-use std::time::Duration;
-
 use futures::future::join_all;
 use model::attempt::{Attempt, Cell, Matrix};
 use model::cells::reference_cells;
-use model::event::{Event, NatMeasured, Plan};
+use model::event::{Event, Plan};
 use model::family::Family;
 use model::judge;
-use model::nat::{Behaviour, NatSpec, classify};
+use model::nat::NatSpec;
 use model::suite::SuiteName;
 
 use super::{Stage, StepError};
-use crate::attempt::Terms;
 use crate::capture::Captures;
-use crate::deployment::{self, Ports};
 use crate::live::Testers;
-use crate::nat;
 use crate::recorder::{RecordError, Recorder};
 use crate::settings::Settings;
 use crate::suite::{self, context::Context};
 use crate::tester::Tester;
-
-/// Plain UDP gives up earlier than a stack: it has one handshake and no relay.
-const REFERENCE_RUNG: Duration = Duration::from_secs(5);
 
 pub async fn perform(stage: &mut Stage<'_>) -> Result<(), StepError> {
     super::links::measure(stage).await?;
@@ -116,7 +108,7 @@ impl<'a> Test<'a> {
         let measured = join_all(
             boxed
                 .iter()
-                .map(|(tester, label, family)| self.measure(tester, *label, *family)),
+                .map(|(tester, label, family)| self.context.certify(tester, *label, *family)),
         )
         .await;
         let mut wrong = Vec::new();
@@ -140,54 +132,11 @@ impl<'a> Test<'a> {
         )))
     }
 
-    async fn measure(
-        &self,
-        tester: &Tester,
-        label: NatSpec,
-        family: Family,
-    ) -> Result<NatMeasured, StepError> {
-        let address = tester.address(family).ok_or_else(|| {
-            StepError::Infrastructure(format!("{} has no {family} address", tester.host.name()))
-        })?;
-        let coordinators = &self.context.testers.reference_coordinators;
-        let timeout = label
-            .shortest_timeout()
-            .filter(|s| *s <= nat::SHORT_TIMEOUT && family == Family::Ipv4);
-        let agent = tester
-            .agent()
-            .await
-            .map_err(|e| StepError::infrastructure(&e))?;
-        let probe = nat::probe(
-            address,
-            Ports::of(self.context.settings).probe,
-            &deployment::in_family(coordinators, family),
-            nat::silences(timeout),
-        );
-        let seen = nat::measure(&agent, probe)
-            .await
-            .map_err(|e| StepError::infrastructure(&e))?;
-        let certificate = classify(&seen);
-        let (labelled, is_as_labelled) = match family {
-            Family::Ipv4 => (label.effective(), certificate.check(label)),
-            Family::Ipv6 => (Behaviour::FIREWALL, certificate.check_firewall(label.udp)),
-        };
-        Ok(NatMeasured {
-            node: tester.host.name().clone(),
-            family,
-            labelled,
-            mismatch: is_as_labelled.err(),
-            certificate,
-        })
-    }
-
     /// Only where plain UDP does what theory says is a stack's failure the stack's.
     async fn compare_reference_with_theory(&self) -> Result<(), StepError> {
         self.context.doing("plain UDP against theory");
         let testers = self.context.testers;
-        let terms = Terms {
-            rung_timeout: REFERENCE_RUNG,
-            ..self.context.terms(&testers.reference_coordinators)
-        };
+        let terms = self.context.reference_terms();
         let run = self.context.matrix(
             Matrix::Reference,
             &SuiteName::default(),

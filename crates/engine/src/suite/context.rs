@@ -27,6 +27,9 @@ use crate::tester::Tester;
 
 const EXCHANGE: Duration = Duration::from_secs(20);
 
+/// Plain UDP gives up earlier than a stack: it has one handshake and no relay.
+const REFERENCE_RUNG: Duration = Duration::from_secs(5);
+
 /// One TEST.
 pub struct Context<'a> {
     pub settings: &'a Settings,
@@ -204,6 +207,14 @@ impl<'a> Context<'a> {
                     .map(|nat| ((nat.node.clone(), nat.family), nat.certificate.clone()))
                     .collect()
             }),
+        }
+    }
+
+    /// Of plain UDP.
+    pub fn reference_terms(&self) -> Terms {
+        Terms {
+            rung_timeout: REFERENCE_RUNG,
+            ..self.terms(&self.testers.reference_coordinators)
         }
     }
 

@@ -1,6 +1,7 @@
 //! What TEST runs: one suite after the other, each against what is deployed.
 
 mod act;
+mod certify;
 pub mod connectivity;
 pub mod context;
 pub mod matrix;

@@ -1,5 +1,7 @@
-//! The suite `nat-traversal`: the matrix of pairs behind NATs, then relays on their
-//! own, then what becomes of connections whose mapping goes.
+//! The suite `nat-traversal`: the matrix of pairs behind NATs, then each behaviour with
+//! itself, relays on their own, and what becomes of connections whose mapping goes.
+
+mod same_nat;
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -37,6 +39,7 @@ pub async fn perform(context: &Context<'_>, suite: &Suite) -> Result<(), StepErr
         suite,
         taking: context.taking(suite, round),
     };
+    after.same_nat().await?;
     after.relay_fallback().await?;
     after.survival().await?;
     Ok(())

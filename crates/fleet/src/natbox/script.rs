@@ -42,8 +42,8 @@ pub fn up(nat_box: &NatBox) -> String {
 set -eu
 sh {DIRECTORY}/down
 trap '[ $? = 0 ] || sh {DIRECTORY}/down' EXIT
-# While a host boots it may have no way out yet. Nothing is sent to this address.
-way_out() {{ ip -4 route get 192.0.2.1 2>/dev/null | sed -n \"s/.* $1 \\([^ ]*\\).*/\\1/p\"; }}
+# While a host boots it may have no way out yet.
+{WAY_OUT}
 tries=0
 until WAN=$(way_out dev) OUTER=$(way_out src) && [ -n \"$OUTER\" ]; do
   tries=$((tries + 1))
@@ -89,6 +89,10 @@ done
 "
     )
 }
+
+/// Nothing is sent to this address.
+const WAY_OUT: &str =
+    r#"way_out() { ip -4 route get 192.0.2.1 2>/dev/null | sed -n "s/.* $1 \([^ ]*\).*/\1/p"; }"#;
 
 const ONE_NAT: &str = "ip netns add natbox
 ip link add natbox0 type veth peer name eth0 netns natbox
@@ -198,18 +202,52 @@ ExecStop=/bin/sh /var/lib/vps-test/natbox/down
 WantedBy=multi-user.target
 ";
 
+const NEEDS: &str = "set -eu
+nft list map ip vps_test_natbox mapped >/dev/null 2>&1 || { echo 'there is no NAT box; make one with `vps-test nat apply`' >&2; exit 1; }
+command -v conntrack >/dev/null || { echo 'this needs `conntrack`, from the package of that name' >&2; exit 1; }
+";
+
+/// The rules of this box in place of those that there are, and none of the flows.
+pub fn swap(nat_box: &NatBox) -> String {
+    let (outermost, inner) = nat_box.outermost();
+    let place = Place {
+        inside: "natbox0",
+        inner,
+        ports: nat_box.ports,
+    };
+    format!(
+        "{NEEDS}{WAY_OUT}
+WAN=$(way_out dev) OUTER=$(way_out src)
+{ports}nft -f - <<RULES
+delete table ip {TABLE}
+{rules}RULES
+{forget}",
+        ports = outermost.ports(nat_box.ports),
+        rules = outermost.ruleset(TABLE, place),
+        forget = forget(inner),
+    )
+}
+
+/// Connection tracking has no UDP flow of services any more.
+fn forget(network: Ipv4Addr) -> String {
+    let inside = inside(network);
+    format!(
+        "for side in --orig-src --reply-src; do conntrack -D -p udp $side {inside} >/dev/null 2>&1 || true; done\n"
+    )
+}
+
+/// Where the outermost router sees services in this network.
+fn inside(network: Ipv4Addr) -> Ipv4Addr {
+    let [a, b, c, _] = network.octets();
+    Ipv4Addr::new(a, b, c, INNER_ADDRESS.octets()[3])
+}
+
 /// The outermost router forgets what it knew. One that keeps ports is told which
 /// other ones the flows of this moment get.
 pub fn rebind(nat_box: &NatBox) -> String {
     let (router, inner) = nat_box.outermost();
-    let [a, b, c, _] = inner.octets();
-    let inside = Ipv4Addr::new(a, b, c, INNER_ADDRESS.octets()[3]);
-    let mut script = format!(
-        "set -eu
-nft list map ip {TABLE} mapped >/dev/null 2>&1 || {{ echo 'there is no NAT box; make one with `vps-test nat apply`' >&2; exit 1; }}
-command -v conntrack >/dev/null || {{ echo 'rebinding needs `conntrack`, from the package of that name' >&2; exit 1; }}
-"
-    );
+    let inside = inside(inner);
+    let mut script = NEEDS.to_owned();
     if router.port_preservation {
         let (first, all) = (
             nat_box.ports.first,
@@ -241,10 +279,7 @@ for of in owner permitted; do nft flush set ip {TABLE} $of 2>/dev/null || true; 
             "[ -z \"$other\" ] || nft \"add element ip {TABLE} mapped {{ $other }}\""
         );
     }
-    let _ = writeln!(
-        script,
-        "for side in --orig-src --reply-src; do conntrack -D -p udp $side {inside} >/dev/null 2>&1 || true; done"
-    );
+    script.push_str(&forget(inner));
     script
 }
 
@@ -308,6 +343,7 @@ mod tests {
                 };
                 parses(&up(&nat_box(spec)));
                 parses(&rebind(&nat_box(spec)));
+                parses(&swap(&nat_box(spec)));
             }
         }
     }

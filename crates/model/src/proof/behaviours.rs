@@ -9,10 +9,11 @@ use crate::attempt::{Attempt, Counted, ObservedPath};
 use crate::cells::{Kind, kind};
 use crate::event::{Plan, PlanNode};
 use crate::family::Family;
+use crate::measure::{Place, Trial, Yield};
 use crate::nat::describe;
 use crate::nat::theory::{Category, End, Prediction, category, predict};
 use crate::stats::interval;
-use crate::suite::Driver;
+use crate::suite::{Driver, SAME_NAT};
 
 /// One ordered pair of behaviours, over all pairs of nodes that have them.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
@@ -28,7 +29,7 @@ pub struct BehaviourPair {
     /// Percent: the lower one of what the inventory expects of the two ends' NATs.
     pub expected: Option<f64>,
     /// Without those that the infrastructure failed. None where no two nodes have
-    /// these behaviours.
+    /// these behaviours, and none could stand in.
     pub attempts: u64,
     pub successes: u64,
     /// Of the successes in percent, at 95%.
@@ -36,17 +37,21 @@ pub struct BehaviourPair {
     /// Paths by counted packets.
     pub direct: u64,
     pub relayed: u64,
+    /// The inventory has one node of this behaviour: another one's box was made the same.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub stood_in: bool,
 }
 
 /// Every pair of the plan's behaviours whose callee is behind a NAT, also those that
 /// it has no two nodes for. None, where NATs were not what the run was about.
-pub fn pairs(plan: &Plan, attempts: &[&Attempt]) -> Vec<BehaviourPair> {
+pub fn pairs(plan: &Plan, yielded: &Yield<'_>) -> Vec<BehaviourPair> {
     let is_about_nats = |suite: &&crate::suite::Suite| suite.driver == Driver::NatTraversal;
     let Some(suite) = plan.suites.iter().find(is_about_nats) else {
         return Vec::new();
     };
     let mut tried: BTreeMap<Kind, Vec<&Attempt>> = BTreeMap::new();
-    for attempt in attempts.iter().filter(|a| a.start.suite == suite.name) {
+    let attempts = yielded.attempts.iter();
+    for attempt in attempts.filter(|a| a.start.suite == suite.name) {
         if let Some(kind) = kind(plan, &attempt.start.cell.pair) {
             tried.entry(kind).or_default().push(attempt);
         }
@@ -58,7 +63,11 @@ pub fn pairs(plan: &Plan, attempts: &[&Attempt]) -> Vec<BehaviourPair> {
             for (to, of_to) in ends.iter().filter(|(to, _)| **to != End::Public) {
                 let kind = (*family, *from, *to);
                 let tried = tried.get(&kind).map_or(&[][..], Vec::as_slice);
-                pairs.push(pair(kind, lower(*of_from, *of_to), tried));
+                let mut pair = pair(kind, lower(*of_from, *of_to), tried);
+                if tried.is_empty() && from == to {
+                    pair.take(&yielded.trials(&suite.name, &family.measure(SAME_NAT)));
+                }
+                pairs.push(pair);
             }
         }
         pairs
@@ -100,6 +109,21 @@ fn pair((family, from, to): Kind, expected: Option<f64>, tried: &[&Attempt]) -> 
         interval: interval(successes, attempts, 0.95),
         direct: count(&|a| a.observed.path == ObservedPath::Direct),
         relayed: count(&|a| a.observed.path == ObservedPath::Relayed),
+        stood_in: false,
+    }
+}
+
+impl BehaviourPair {
+    /// What became of this behaviour with itself, another node's box being made the same.
+    fn take(&mut self, trials: &[(Place, Trial)]) {
+        let ours = trials
+            .iter()
+            .filter(|(place, _)| place.conditions.get("nat") == Some(&self.caller));
+        let count = |wanted: Trial| ours.clone().filter(|(_, t)| *t == wanted).count() as u64;
+        self.successes = count(Trial::Success);
+        self.attempts = self.successes + count(Trial::Failure);
+        self.interval = interval(self.successes, self.attempts, 0.95);
+        self.stood_in = self.attempts > 0;
     }
 }
 
@@ -124,6 +148,9 @@ impl std::fmt::Display for BehaviourPair {
             if count > 0 {
                 write!(f, ", {count} {path}")?;
             }
+        }
+        if self.stood_in {
+            f.write_str(", with a stand-in")?;
         }
         Ok(())
     }

@@ -142,7 +142,7 @@ fn build(history: &History, plan: &Plan, journal: JournalMark, last: Timestamp) 
         criteria: judgement.criteria,
         matrix,
         attempts: run.attempts.clone(),
-        behaviours: behaviours::pairs(plan, &yielded.attempts),
+        behaviours: behaviours::pairs(plan, &yielded),
         measures: summaries(&plan.suites, &yielded),
         measured: run.measured.clone(),
         nodes: plan

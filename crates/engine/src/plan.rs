@@ -168,8 +168,12 @@ fn sample(
 
 fn targets(config: &Config, wish: &Wish, nodes: &[PlanNode]) -> Result<Vec<Criterion>, PlanError> {
     let mut chosen = Vec::new();
+    let mut judged = BTreeSet::new();
     for suite in &wish.suites {
-        chosen.extend(of_categories(config, suite, nodes));
+        // The same question of the same cells, asked twice, would err twice as often.
+        let mut of_categories = of_categories(config, suite, nodes);
+        of_categories.retain(|criterion| judged.insert(criterion.name.clone()));
+        chosen.extend(of_categories);
         chosen.extend(of_measures(suite));
     }
     if wish.criteria == CriteriaMode::AllPass {

@@ -319,12 +319,16 @@ pub struct NatMeasured {
     pub certificate: Certificate,
     /// `None` where it is what its label says; else both, in a sentence.
     pub mismatch: Option<String>,
+    /// Its box was made another one for the time, which is what its label says.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub stands_in: bool,
 }
 
 impl NatMeasured {
-    /// The node's, with the family where that is IPv6.
+    /// The node's, with the family where that is IPv6, and whether it is itself.
     pub fn name(&self) -> String {
         match self.family {
+            Family::Ipv4 if self.stands_in => format!("{}, standing in,", self.node),
             Family::Ipv4 => self.node.to_string(),
             Family::Ipv6 => format!("{} (IPv6)", self.node),
         }

@@ -368,6 +368,8 @@ impl Run {
             }
             Event::Deployed(deployed) => self.deployed.push(deployed.clone()),
             Event::LinksMeasured { links } => self.links.clone_from(links),
+            // What a node is, and not what it stands in for.
+            Event::NatMeasured(measured) if measured.stands_in => {}
             Event::NatMeasured(measured) => {
                 let of_family = match measured.family {
                     Family::Ipv4 => &mut self.nats,

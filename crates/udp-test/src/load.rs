@@ -24,6 +24,8 @@ const ENDS: u32 = 10;
 const BETWEEN_ENDS: Duration = Duration::from_millis(20);
 /// With no datagram for so long, the rest was lost, the last ones included.
 const SILENCE: Duration = Duration::from_secs(2);
+/// What was overtaken by the end of its transfer comes in this.
+const OVERTAKEN: Duration = Duration::from_millis(200);
 
 /// Datagrams of one call: less than 64 KiB.
 const AT_ONCE: usize = 40;
@@ -141,10 +143,9 @@ async fn datagrams(link: Arc<Link>) -> Result<Vec<Came>, String> {
     let mut tally = link.tally.subscribe();
     loop {
         let now = *tally.borrow_and_update();
-        let changed = tokio::time::timeout(SILENCE, tally.changed()).await;
-        if let (true, Some(first), Some(last)) =
-            (now.has_ended || changed.is_err(), now.first, now.last)
-        {
+        let patience = if now.has_ended { OVERTAKEN } else { SILENCE };
+        let changed = tokio::time::timeout(patience, tally.changed()).await;
+        if let (true, Some(first), Some(last)) = (changed.is_err(), now.first, now.last) {
             return Ok(vec![Came::datagrams(now.bytes, first, last)]);
         }
     }

@@ -23,6 +23,8 @@ mod loops;
 #[cfg(test)]
 mod mutants;
 #[cfg(test)]
+mod nat_traversal;
+#[cfg(test)]
 mod networks;
 #[cfg(test)]
 mod peers;
@@ -42,6 +44,7 @@ mod side_by_side;
 mod stacks;
 #[cfg(test)]
 mod testers;
+#[cfg(test)]
 mod throughput;
 #[cfg(test)]
 mod words;

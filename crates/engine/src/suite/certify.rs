@@ -52,6 +52,7 @@ impl Context<'_> {
             labelled,
             mismatch: is_as_labelled.err(),
             certificate,
+            stands_in: false,
         })
     }
 }

@@ -3,6 +3,7 @@
 
 use std::collections::BTreeMap;
 
+use futures::future::join_all;
 use model::attempt::{Cell, ObservedPath, Outcome};
 use model::event::Event;
 use model::family::Family;
@@ -17,6 +18,7 @@ use super::After;
 use crate::agent::AgentError;
 use crate::attempt::load::{Loaded, Loading};
 use crate::nat::boxed;
+use crate::recorder::RecordError;
 use crate::steps::StepError;
 use crate::tester::Tester;
 
@@ -83,16 +85,20 @@ impl After<'_> {
         for cell in &cells {
             self.compare_with_theory(cell).await?;
         }
-        for cell in cells.iter().cycle().take(cells.len() * EACH_WAY) {
-            let nothing = async { Ok(()) };
-            let loaded = self.load(cell, &Rung::ALL, &[], nothing).await;
-            let (trial, detail) = judged(cell.predicted, loaded);
-            let nat = describe(couple.other.behaviour);
-            let conditions = BTreeMap::from([("nat".to_owned(), nat)]);
-            self.trial(cell, SAME_NAT, conditions, trial, detail)
-                .await?;
-        }
+        // Each has ports of its own, and nobody asks how long it takes.
+        let all = cells.iter().cycle().take(cells.len() * EACH_WAY);
+        let all = all.map(|cell| self.try_way(couple, cell));
+        join_all(all).await.into_iter().collect::<Result<(), _>>()?;
         Ok(())
+    }
+
+    async fn try_way(&self, couple: &Couple<'_>, cell: &Cell) -> Result<(), RecordError> {
+        let nothing = async { Ok(()) };
+        let loaded = self.load(cell, &Rung::ALL, &[], nothing).await;
+        let (trial, detail) = judged(cell.predicted, loaded);
+        let nat = describe(couple.other.behaviour);
+        let conditions = BTreeMap::from([("nat".to_owned(), nat)]);
+        self.trial(cell, SAME_NAT, conditions, trial, detail).await
     }
 
     /// Both directions, as theory sees them now.
@@ -111,7 +117,8 @@ impl After<'_> {
     /// The box before a node is this one, by measurement.
     async fn expect(&self, node: &Node, spec: NatSpec) -> Result<(), StepError> {
         let tester = self.plain(node)?;
-        let measured = self.context.certify(tester, spec, Family::Ipv4).await?;
+        let mut measured = self.context.certify(tester, spec, Family::Ipv4).await?;
+        measured.stands_in = node.nat.as_ref().is_some_and(|own| own.spec != spec);
         let mismatch = measured.mismatch.clone();
         self.context.recorder.record(Event::NatMeasured(measured))?;
         mismatch.map_or(Ok(()), |mismatch| {

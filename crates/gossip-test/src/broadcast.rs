@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, HashMap};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use agent::Notes;
 use bytes::Bytes;
 use model::protocol::{Failure, Perform, Performed};
 use saorsa_gossip_membership::Membership as _;
@@ -12,7 +13,7 @@ use saorsa_gossip_types::{MessageKind, PeerId, TopicId};
 use serde::Deserialize;
 use tokio::time::{Instant, sleep};
 
-use crate::call::{Trials, params, patience, performed, samples, stack};
+use crate::call::{held, params, patience, performed, stack};
 use crate::clock::now_ms;
 use crate::label::Label;
 use crate::node::Node;
@@ -125,7 +126,7 @@ struct Settle {
 async fn settle(session: &Session, call: &Perform) -> Result<Performed, Failure> {
     let Settle { seconds } = params(call)?;
     sleep(Duration::from_secs(seconds)).await;
-    Ok(performed(Vec::new(), &session.said()))
+    Ok(performed(Notes::default(), &session.said()))
 }
 
 #[derive(Deserialize)]
@@ -168,7 +169,7 @@ async fn publish(session: &Session, peer: &Peer, call: &Perform) -> Result<Perfo
         messages: wanted.messages,
         bytes: wanted.bytes,
     });
-    Ok(performed(Vec::new(), &session.said()))
+    Ok(performed(Notes::default(), &session.said()))
 }
 
 async fn collect(session: &Session, peer: &Peer, call: &Perform) -> Result<Performed, Failure> {
@@ -216,41 +217,34 @@ fn account(
     expected: &BTreeMap<String, usize>,
     came: &HashMap<String, (f64, Label, Bytes)>,
 ) -> Performed {
-    let mut delivered = Trials::default();
-    let (mut latency, mut duplicates, mut bytes) = (Vec::new(), Vec::new(), Vec::new());
+    let mut notes = Notes::default();
     let mut first_copy = BTreeMap::new();
     for (key, length) in expected {
         let copies = peer.node.copies.of(key);
         let Some((at, label, body)) = came.get(key) else {
-            delivered.note(false, || {
-                format!(
-                    "{key} did not come; {} copies reached this peer",
-                    copies.len()
-                )
-            });
+            let copies = copies.len();
+            let why = format!("{key} did not come; {copies} copies reached this peer");
+            notes.trial::<()>("delivered", &[], Err(why));
             continue;
         };
         let intact = label.is_body(body, *length);
-        delivered.note(intact, || format!("{key} came with other bytes"));
+        let why_not = || format!("{key} came with other bytes");
+        notes.trial("delivered", &[], held(intact, why_not));
         if !intact {
             continue;
         }
-        latency.push(at - label.sent_ms);
-        duplicates.push(copies.len().saturating_sub(1) as f64);
-        bytes.push(label.message(*length).len() as f64);
+        notes.sample("delivery_ms", &[], at - label.sent_ms);
+        let duplicates = copies.len().saturating_sub(1) as f64;
+        notes.sample("duplicates", &[], duplicates);
+        let bytes = label.message(*length).len() as f64;
+        notes.sample("payload_bytes_per_delivery", &[], bytes);
         let first = copies.first().and_then(|id| name_of(fellows, id));
         if let Some(first) = first {
             first_copy.insert(key.clone(), first);
         }
     }
     session.said().first_copy = first_copy;
-    let measures = vec![
-        delivered.named("delivered"),
-        samples("delivery_ms", latency),
-        samples("duplicates", duplicates),
-        samples("payload_bytes_per_delivery", bytes),
-    ];
-    performed(measures, &session.said())
+    performed(notes, &session.said())
 }
 
 fn name_of(fellows: &BTreeMap<String, Said>, id: &PeerId) -> Option<String> {
@@ -268,12 +262,13 @@ fn hops(session: &Session, call: &Perform) -> Performed {
         true => own.get(key).cloned(),
         false => fellows.get(node)?.first_copy.get(key).cloned(),
     };
-    let counted = own
-        .keys()
-        .filter_map(|key| count_hops(&session.name, key, first_copy))
-        .map(|hops| hops as f64)
-        .collect();
-    performed(vec![samples("hops", counted)], &session.said())
+    let mut notes = Notes::default();
+    let counted = own.keys();
+    let counted = counted.filter_map(|key| count_hops(&session.name, key, first_copy));
+    for hops in counted {
+        notes.sample("hops", &[], hops as f64);
+    }
+    performed(notes, &session.said())
 }
 
 /// `None` where somebody on the way did not take down whom it had the message from.

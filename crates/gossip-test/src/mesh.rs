@@ -8,6 +8,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
+use agent::{Notes, millis_since};
 use futures::future::join_all;
 use model::protocol::{Failure, Perform, Performed, Reason};
 use saorsa_gossip_membership::Membership as _;
@@ -16,7 +17,7 @@ use saorsa_gossip_types::PeerId;
 use tokio::time::{Instant, sleep, timeout, timeout_at};
 use tracing::debug;
 
-use crate::call::{Trials, patience, performed, samples, stack};
+use crate::call::{held, patience, performed, stack};
 use crate::node::Node;
 use crate::said::{Said, are_separated, fellows, is_absent};
 use crate::session::Session;
@@ -59,13 +60,13 @@ pub async fn present(node: &Arc<Node>, coordinators: &[SocketAddr]) -> Result<Sa
 }
 
 pub fn introduce(session: &Session) -> Performed {
-    performed(Vec::new(), &session.said())
+    performed(Notes::default(), &session.said())
 }
 
 /// Connects with every fellow that is not connected yet: of each pair one side dials.
 pub async fn meet(session: &Session, call: &Perform) -> Result<Performed, Failure> {
     let Some(peer) = session.peer() else {
-        return Ok(performed(Vec::new(), &session.said()));
+        return Ok(performed(Notes::default(), &session.said()));
     };
     let until = Instant::now() + patience(call);
     let me = session.said().clone();
@@ -86,19 +87,14 @@ pub async fn meet(session: &Session, call: &Perform) -> Result<Performed, Failur
         async move { (name, said, link(&node, id, said, until).await) }
     }))
     .await;
-    let mut linked = Trials::default();
-    for (name, said, made) in &links {
-        linked.note(made.is_ok(), || {
-            let why = made.as_ref().err().cloned().unwrap_or_default();
-            format!("{name} at {:?}: {why}", said.addresses)
-        });
+    let mut notes = Notes::default();
+    for (name, said, made) in links.iter().filter(|_| call.suite == "broadcast") {
+        let why = made.as_ref().err().cloned().unwrap_or_default();
+        let why_not = || format!("{name} at {:?}: {why}", said.addresses);
+        notes.trial("linked", &[], held(made.is_ok(), why_not));
     }
     peer.watch.follow(&fellows);
-    let measures = match call.suite.as_str() {
-        "broadcast" => vec![linked.named("linked")],
-        _ => Vec::new(),
-    };
-    Ok(performed(measures, &session.said()))
+    Ok(performed(notes, &session.said()))
 }
 
 /// Whoever is behind a NAT dials whoever is not; else the names decide.
@@ -139,7 +135,7 @@ async fn link(node: &Arc<Node>, id: PeerId, said: &Said, until: Instant) -> Resu
 /// Joins the overlay through the first public peer, which joins nobody.
 pub async fn enter(session: &Session, call: &Perform) -> Result<Performed, Failure> {
     let Some(peer) = session.peer() else {
-        return Ok(performed(Vec::new(), &session.said()));
+        return Ok(performed(Notes::default(), &session.said()));
     };
     let began = Instant::now();
     if let Some(seed) = seed(session, call) {
@@ -160,14 +156,11 @@ pub async fn enter(session: &Session, call: &Perform) -> Result<Performed, Failu
     }
     peer.inbox.keep_topic_peers(&peer.node);
     peer.replica.keep_in_step(&peer.node, fellows(call));
-    let measures = match call.suite.as_str() {
-        "membership" => vec![samples(
-            "join_ms",
-            vec![began.elapsed().as_secs_f64() * 1e3],
-        )],
-        _ => Vec::new(),
-    };
-    Ok(performed(measures, &session.said()))
+    let mut notes = Notes::default();
+    if call.suite == "membership" {
+        notes.sample("join_ms", &[], millis_since(began.into()));
+    }
+    Ok(performed(notes, &session.said()))
 }
 
 /// The seed's address. A peer that comes back joins through whoever is there.

@@ -15,6 +15,7 @@ use model::judge::agrees_with_theory;
 use model::link::LinkMeasured;
 use model::nat::describe;
 use model::run::{Run, State};
+use model::suite::SuiteName;
 
 use super::grid::Grid;
 use super::paint::{Paint, Style};
@@ -100,6 +101,7 @@ impl Screen {
             Event::NatMeasured(measured) => self.nat(measured),
             Event::AttemptFinished(attempt) => self.attempt(attempt, run),
             Event::Finding { detail } => self.warn(detail),
+            Event::SuiteFinished { suite, .. } => self.suite(suite, run),
             Event::Judged {
                 verdict, summary, ..
             } => {
@@ -294,6 +296,15 @@ impl Screen {
             )),
             (Matrix::Stack, Some(grid)) => self.line(&format!("\n{}", grid.render(self.paint))),
             (Matrix::Stack, None) => {}
+        }
+    }
+
+    /// Where there are several, each says when it is through; all are judged at the end.
+    fn suite(&self, suite: &SuiteName, run: &Run) {
+        if run.plan.as_ref().is_some_and(|plan| plan.suites.len() > 1) {
+            let seconds = self.began.elapsed().as_secs_f64();
+            let time = self.paint.text(Style::Dim, &format!("{seconds:.0} s"));
+            self.line(&format!("    · {suite} is through  {time}"));
         }
     }
 

@@ -8,6 +8,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use ::model::protocol::{Failure, Perform, Performed};
+use agent::Notes;
 use serde::Deserialize;
 use tokio::time::{Instant, sleep};
 
@@ -16,7 +17,7 @@ pub use replica::Replica;
 
 use replica::{BY_ALL, BY_TWO, SET};
 
-use crate::call::{Trials, params, patience, performed, samples, with};
+use crate::call::{held, params, patience, performed};
 use crate::clock::now_ms;
 use crate::said::{Said, fellows};
 use crate::session::{Peer, Session};
@@ -96,7 +97,7 @@ async fn edit(session: &Session, peer: &Peer, call: &Perform) -> Result<Performe
     replica.look().await;
     sleep(Duration::from_secs(seconds)).await;
     session.said().edits.extend(done);
-    Ok(performed(Vec::new(), &session.said()))
+    Ok(performed(Notes::default(), &session.said()))
 }
 
 /// Waits until this replica is what all edits together make of it.
@@ -120,14 +121,13 @@ async fn converge(session: &Session, peer: &Peer, call: &Perform) -> Result<Perf
         sleep(LOOK).await;
     }
     let set = replica.elements().await;
-    let mut measures = Vec::new();
+    let mut notes = Notes::default();
     let mut verdict = |name: &'static str, is_right: bool, why_not: String| {
-        let mut trials = Trials::default();
-        trials.note(is_right, || why_not);
-        measures.push(with(trials.named("converged"), "crdt", name));
+        let crdt = [("crdt", name)];
+        notes.trial("converged", &crdt, held(is_right, || why_not));
         if is_right {
             let took = (still_since(name) - began).max(0.0);
-            measures.push(with(samples("convergence_ms", vec![took]), "crdt", name));
+            notes.sample("convergence_ms", &crdt, took);
         }
     };
     let missing: Vec<&String> = elements.difference(&set).collect();
@@ -150,7 +150,7 @@ async fn converge(session: &Session, peer: &Peer, call: &Perform) -> Result<Perf
         .into_iter()
         .map(|(name, state)| (name.to_owned(), hashed(&state)))
         .collect();
-    Ok(performed(measures, &session.said()))
+    Ok(performed(notes, &session.said()))
 }
 
 fn all_edits(session: &Session, fellows: &BTreeMap<String, Said>) -> Vec<Edit> {
@@ -171,18 +171,16 @@ fn hashed(state: &str) -> String {
 /// Every pair of peers once.
 fn compare(session: &Session, call: &Perform) -> Performed {
     let own = session.said().states.clone();
-    let mut measures = Vec::new();
+    let mut notes = Notes::default();
     for (crdt, state) in &own {
-        let mut trials = Trials::default();
         for (name, said) in fellows(call) {
             let theirs = said.states.get(crdt).filter(|_| session.name < name);
             if let Some(theirs) = theirs {
-                trials.note(theirs == state, || {
-                    format!("{name} has {theirs}, we {state}")
-                });
+                let why_not = || format!("{name} has {theirs}, we {state}");
+                let agreed = held(theirs == state, why_not);
+                notes.trial("agreed", &[("crdt", crdt)], agreed);
             }
         }
-        measures.push(with(trials.named("agreed"), "crdt", crdt));
     }
-    performed(measures, &session.said())
+    performed(notes, &session.said())
 }

@@ -5,6 +5,7 @@ mod watch;
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
+use agent::Notes;
 use model::protocol::{Failure, Perform, Performed};
 use saorsa_gossip_membership::{
     HyParViewMessage, Membership as _, MembershipProtocolMessage, PeerState,
@@ -16,7 +17,7 @@ use tracing::debug;
 
 pub use watch::Watch;
 
-use crate::call::{Trials, params, patience, performed, samples, with};
+use crate::call::{held, params, patience, performed};
 use crate::clock::now_ms;
 use crate::mesh;
 use crate::said::{Said, are_separated, fellows, is_absent};
@@ -29,7 +30,7 @@ pub async fn step(session: &Session, call: &Perform) -> Result<Performed, Failur
     // Who left is asked like all others, and only coming back is for it.
     match (call.step.as_str(), session.peer()) {
         ("return", _) => come_back(session, call).await,
-        (_, None) => Ok(performed(Vec::new(), &session.said())),
+        (_, None) => Ok(performed(Notes::default(), &session.said())),
         ("settle", Some(peer)) => settle(session, &peer, call).await,
         ("overlay", Some(_)) => Ok(overlay(session, call)),
         ("leave", Some(peer)) => leave(session, &peer).await,
@@ -82,21 +83,13 @@ async fn settle(session: &Session, peer: &Peer, call: &Perform) -> Result<Perfor
         .iter()
         .filter(|(_, said)| said.peer_id().is_some_and(|id| active.contains(&id)));
     session.said().view = Some(names.map(|(name, _)| name.clone()).collect());
-    let measures = vec![
-        with(
-            samples("view_size", vec![active.len() as f64]),
-            "view",
-            "active",
-        ),
-        with(
-            samples("view_size", vec![passive.len() as f64]),
-            "view",
-            "passive",
-        ),
-        unsuspected(session, peer, call, &fellows, before),
-    ];
+    let mut notes = Notes::default();
+    for (view, size) in [("active", active.len()), ("passive", passive.len())] {
+        notes.sample("view_size", &[("view", view)], size as f64);
+    }
+    unsuspected(session, peer, call, &fellows, before, &mut notes);
     peer.watch.now_quiet();
-    Ok(performed(measures, &session.said()))
+    Ok(performed(notes, &session.said()))
 }
 
 /// Over everyone's active views, can this peer reach all that are here?
@@ -114,16 +107,13 @@ fn overlay(session: &Session, call: &Perform) -> Performed {
         .collect();
     views.insert(&session.name, &own);
     let reached = reachable(&session.name, &views);
-    let mut trials = Trials::default();
+    let mut notes = Notes::default();
     for name in here {
-        trials.note(reached.contains(name), || {
-            format!(
-                "no chain of active views leads from {} to {name}",
-                session.name
-            )
-        });
+        let own = &session.name;
+        let why_not = || format!("no chain of active views leads from {own} to {name}");
+        notes.trial("in_overlay", &[], held(reached.contains(name), why_not));
     }
-    performed(vec![trials.named("in_overlay")], &session.said())
+    performed(notes, &session.said())
 }
 
 fn reachable<'a>(from: &'a str, views: &BTreeMap<&'a str, &'a [String]>) -> BTreeSet<&'a str> {
@@ -165,7 +155,7 @@ async fn leave(session: &Session, peer: &Peer) -> Result<Performed, Failure> {
     sleep(Duration::from_millis(200)).await;
     session.close().await;
     session.said().left_ms = Some(left);
-    Ok(performed(Vec::new(), &session.said()))
+    Ok(performed(Notes::default(), &session.said()))
 }
 
 /// The same address, a new identity, no memory.
@@ -209,26 +199,21 @@ async fn noticed(
     {
         sleep(LOOK).await;
     }
-    let (mut detected, mut times) = (Trials::default(), Vec::new());
+    let mut notes = Notes::default();
+    let condition = [("fault", fault.name())];
     for (name, since) in known {
         let dead = peer.watch.dead_after(name, since);
-        times.extend(dead.map(|at| at - since));
-        detected.note(dead.is_some(), || {
-            let state = peer.watch.state(name);
-            format!(
-                "{name} is still {state:?} {:.0} ms after it was gone",
-                now_ms() - since
-            )
+        let dead = dead.ok_or_else(|| {
+            let (state, after) = (peer.watch.state(name), now_ms() - since);
+            format!("{name} is still {state:?} {after:.0} ms after it was gone")
         });
+        if let Some(at) = notes.trial("detected", &condition, dead) {
+            notes.sample("detect_ms", &condition, at - since);
+        }
     }
-    let still = unsuspected(session, peer, call, &fellows, called);
+    unsuspected(session, peer, call, &fellows, called, &mut notes);
     peer.watch.now_quiet();
-    let measures = vec![
-        with(detected.named("detected"), "fault", fault.name()),
-        with(samples("detect_ms", times), "fault", fault.name()),
-        still,
-    ];
-    Ok(performed(measures, &session.said()))
+    Ok(performed(notes, &session.said()))
 }
 
 fn names_of(
@@ -258,22 +243,19 @@ async fn heal(session: &Session, peer: &Peer, call: &Perform) -> Result<Performe
     {
         sleep(LOOK).await;
     }
-    let (mut healed, mut times) = (Trials::default(), Vec::new());
+    let mut notes = Notes::default();
     for name in lost {
         let state = peer.watch.state(name);
-        let back = state == Some(PeerState::Alive);
-        if back {
-            times.extend(peer.watch.alive_after(name, since).map(|at| at - since));
-        }
-        healed.note(back, || {
-            format!(
-                "{name} is {state:?} {:.0} ms after the cut had ended",
-                now_ms() - since
-            )
+        let back = held(state == Some(PeerState::Alive), || {
+            let after = now_ms() - since;
+            format!("{name} is {state:?} {after:.0} ms after the cut had ended")
         });
+        let back = notes.trial("healed", &[], back);
+        if let Some(at) = back.and_then(|()| peer.watch.alive_after(name, since)) {
+            notes.sample("heal_ms", &[], at - since);
+        }
     }
-    let measures = vec![healed.named("healed"), samples("heal_ms", times)];
-    Ok(performed(measures, &session.said()))
+    Ok(performed(notes, &session.said()))
 }
 
 /// One trial for everyone that nothing was done to, and who was known: it was never
@@ -284,18 +266,16 @@ fn unsuspected(
     call: &Perform,
     fellows: &BTreeMap<String, Said>,
     since: f64,
-) -> model::protocol::Taken {
-    let mut trials = Trials::default();
+    notes: &mut Notes,
+) {
     let well = fellows.iter().filter(|(name, said)| {
         said.is_here() && !is_absent(call, name) && !are_separated(call, &session.name, name)
     });
     for (name, _) in well.filter(|(name, _)| peer.watch.was_alive(name, since)) {
         let wrong = peer.watch.suspected_after(name, since);
-        trials.note(wrong.is_none(), || {
-            format!("{name} was called {:?} with nothing done to it", wrong)
-        });
+        let why_not = || format!("{name} was called {wrong:?} with nothing done to it");
+        notes.trial("unsuspected", &[], held(wrong.is_none(), why_not));
     }
-    trials.named("unsuspected")
 }
 
 #[cfg(test)]

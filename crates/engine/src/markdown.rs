@@ -8,6 +8,7 @@ use model::cells::samples;
 use model::family::Family;
 use model::link::RoundTrip;
 use model::measure::Unit;
+use model::measure::summary::Summary;
 use model::proof::{CriterionResult, MatrixCell, Proof};
 use model::stats::Verdict;
 
@@ -139,11 +140,14 @@ fn behaviours(out: &mut String, proof: &Proof) {
 
 /// Those that no criterion shows.
 fn measures(out: &mut String, proof: &Proof) {
-    let shown = |name: &str| proof.criteria.iter().any(|c| c.name == name);
+    let shown = |m: &Summary| {
+        let mut criteria = proof.criteria.iter();
+        criteria.any(|c| c.is_of(&m.suite, &m.measure))
+    };
     let mut others = proof
         .measures
         .iter()
-        .filter(|m| m.values > 0 && !shown(&m.measure))
+        .filter(|m| m.values > 0 && !shown(m))
         .peekable();
     if others.peek().is_none() {
         return;

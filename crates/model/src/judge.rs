@@ -16,7 +16,7 @@ use crate::regression;
 use crate::run::Run;
 use crate::stats::compare::Proportion;
 use crate::stats::{Criterion, INFRASTRUCTURE_CAP, Standing, Verdict, interval, pooling};
-use crate::suite::SuiteName;
+use crate::suite::{SuiteName, told_apart};
 
 /// What a TEST came to.
 #[derive(Debug, Clone, PartialEq)]
@@ -46,6 +46,7 @@ pub fn judge(plan: &Plan, yielded: &Yield<'_>) -> Judgement {
         verdict = Some(verdict.map_or(compared, |v| v.and(compared)));
         criteria.extend(rows);
     }
+    tell_apart(&mut criteria);
     let mut verdict = verdict.unwrap_or(Verdict::Inconclusive);
     let dead_cells = dead_cells(&yielded.attempts);
     if !dead_cells.is_empty() {
@@ -56,6 +57,18 @@ pub fn judge(plan: &Plan, yielded: &Yield<'_>) -> Judgement {
         summary: summary(verdict, &criteria, &dead_cells),
         criteria,
         dead_cells,
+    }
+}
+
+/// Whoever looks a criterion up has its name alone.
+fn tell_apart(criteria: &mut [CriterionResult]) {
+    let all: Vec<(SuiteName, String)> = criteria
+        .iter()
+        .map(|c| (c.suite.clone(), c.name.clone()))
+        .collect();
+    for c in criteria {
+        let others = all.iter().map(|(suite, name)| (suite, name.as_str()));
+        c.name = told_apart(&c.suite, &c.name, others);
     }
 }
 
@@ -143,6 +156,18 @@ pub fn wants(plan: &Plan, yielded: &Yield<'_>, suite: &SuiteName) -> Vec<Want> {
         }
     }
     wants
+}
+
+/// Whether some rate of a suite is undecided and has trials left, and got some at all; and
+/// none of the run is refuted, with which the verdict stands. A comparison is owed all its
+/// trials.
+pub fn wants_another_round(plan: &Plan, yielded: &Yield<'_>, suite: &SuiteName) -> bool {
+    if plan.baseline.is_none() && judge(plan, yielded).verdict == Verdict::Fail {
+        return false;
+    }
+    let budget = plan.budget as usize;
+    let mut wants = wants(plan, yielded, suite).into_iter();
+    wants.any(|want| (1..budget).contains(&want.had))
 }
 
 /// A criterion's result, and how many more good trials would settle an open one.

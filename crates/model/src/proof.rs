@@ -148,6 +148,8 @@ impl Proof {
 pub struct CriterionResult {
     #[serde(default)]
     pub suite: SuiteName,
+    /// Of no other criterion of the run: of the measure, with the suite before it where
+    /// several have one of that name.
     pub name: String,
     /// What it asks for, in words: `direct ≥ 99% (margin 4)`.
     #[serde(default)]
@@ -178,6 +180,14 @@ pub struct CriterionResult {
     pub verdict: Verdict,
     /// How the test came to it, or what would settle it.
     pub reason: String,
+}
+
+impl CriterionResult {
+    /// Whether it judges this measure of this suite.
+    pub fn is_of(&self, suite: &SuiteName, measure: &str) -> bool {
+        let name = self.name.rsplit('/').next();
+        self.suite == *suite && name == Some(measure)
+    }
 }
 
 /// The same number in an earlier run.

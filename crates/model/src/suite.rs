@@ -323,6 +323,18 @@ fn connectivity() -> Suite {
     }
 }
 
+/// A measure's name, with its suite's where others have one of that name: `sync/known`.
+pub fn told_apart<'a>(
+    suite: &SuiteName,
+    name: &str,
+    mut all: impl Iterator<Item = (&'a SuiteName, &'a str)>,
+) -> String {
+    match all.any(|(other, of_other)| of_other == name && other != suite) {
+        true => format!("{suite}/{name}"),
+        false => name.to_owned(),
+    }
+}
+
 /// A NAT behaviour with itself, where the inventory has one node of it.
 pub const SAME_NAT: &str = "same_nat";
 

@@ -5,6 +5,7 @@ use std::fmt::Write;
 use model::cells::samples;
 use model::config::{Choice, Config};
 use model::event::{Plan, PlanNode};
+use model::suite::told_apart;
 
 use super::grid::nat_word;
 use super::paint::{Paint, Style};
@@ -21,10 +22,13 @@ pub fn render(plan: &Plan, answers: &Answers, config: &Config, paint: Paint) -> 
     let _ = writeln!(out, "Focus: {}", focus(&answers.focus, plan));
     let _ = writeln!(out, "Success: {}", meaning(&answers.criteria));
     for criterion in &plan.criteria {
+        let all = plan.criteria.iter().map(|c| (&c.suite, c.name.as_str()));
         let _ = writeln!(
             out,
             "  - {} {}% (margin {})",
-            criterion.name, criterion.target, criterion.margin
+            told_apart(&criterion.suite, &criterion.name, all),
+            criterion.target,
+            criterion.margin
         );
     }
     for expression in &plan.expressions {

@@ -161,10 +161,10 @@ fn behaviours(out: &mut String, proof: &Proof, paint: Paint) {
 
 /// Those that no criterion shows, by suite.
 fn measures(out: &mut String, proof: &Proof, paint: Paint) {
-    let judged = |name: &str| proof.criteria.iter().any(|c| c.name == name);
     let mut suite = None;
     for measure in &proof.measures {
-        if measure.values == 0 || judged(&measure.measure) {
+        let mut criteria = proof.criteria.iter();
+        if measure.values == 0 || criteria.any(|c| c.is_of(&measure.suite, &measure.measure)) {
             continue;
         }
         if suite.replace(&measure.suite) != Some(&measure.suite) {

@@ -27,6 +27,24 @@ fn a_script_passes_connectivity_and_its_own_suite() {
     is_told_what_is_wrong(&bed, &script);
 }
 
+/// Nothing in it is about a family: `bind` and the coordinators say which it is.
+#[test]
+fn the_same_script_speaks_ipv6() {
+    let bed = Bed::new("own6", crate::ipv6::FLEET).up();
+    project(&bed);
+    let file = bed.dir.path().join("vps-test.yaml");
+    let text = std::fs::read_to_string(file).unwrap();
+    bed.write_config(&text.replace("connectivity: { ", "connectivity: { families: [ipv6], "));
+    let ran = start(&bed, "full-suite");
+    assert_eq!(ran.code, 0, "{}\n{}", ran.stdout, ran.stderr);
+    let proof = bed.proof_of("punch");
+    for name in ["direct_ipv6", "nat_traversed_ipv6", "echoed"] {
+        assert_eq!(criterion(&proof, name)["verdict"], "PASS", "{}", ran.stdout);
+    }
+    let attempts = proof["attempts"].as_array().unwrap();
+    assert!(attempts.iter().all(|attempt| attempt["family"] == "ipv6"));
+}
+
 fn example() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../../examples/python")
 }

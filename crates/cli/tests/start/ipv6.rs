@@ -4,7 +4,7 @@ use serde_json::Value;
 
 use crate::bed::{Bed, criterion, node};
 
-const FLEET: &str = "\
+pub const FLEET: &str = "\
 fleet: small
 nodes:
   - { name: hub, addresses: [192.0.2.1], role: registry }

@@ -102,6 +102,8 @@ async fn install(stage: &Stage<'_>, companion: &Companion, command: &str) -> Res
         .arg("--target-dir")
         .arg(scratch.path())
         .envs(PROFILE.iter().copied())
+        // What wraps the user's own crates has no business with somebody else's.
+        .env_remove("RUSTC_WORKSPACE_WRAPPER")
         .stdin(Stdio::null())
         .stdout(Stdio::null())
         .stderr(Stdio::piped())

@@ -11,7 +11,6 @@ use model::inventory::{NodeName, PeerId};
 use model::judge::{self, Want};
 use model::measure::{Measured, Trial, Values};
 use model::protocol::{Failure, Reason};
-use model::stats::Verdict;
 use model::suite::{Suite, SuiteName};
 
 use crate::agent::AgentError;
@@ -113,20 +112,12 @@ impl<'a> Context<'a> {
         })
     }
 
-    /// Whether some rate is undecided and has trials left, and got some at all; and none is
-    /// refuted, with which the verdict stands. A comparison is owed all its trials.
+    /// Of a suite that goes on in rounds.
     pub fn wants_another_round(&self, suite: &Suite) -> bool {
-        let stands = self.recorder.with(|run| {
+        self.recorder.with(|run| {
             let yielded = run.yielded(self.cycle, self.pass);
-            judge::judge(self.plan, &yielded).verdict == Verdict::Fail
-        });
-        if stands && self.plan.baseline.is_none() {
-            return false;
-        }
-        let budget = self.plan.budget as usize;
-        self.wants(&suite.name)
-            .iter()
-            .any(|want| (1..budget).contains(&want.had))
+            judge::wants_another_round(self.plan, &yielded, &suite.name)
+        })
     }
 
     /// Fresh ends of an attempt in a cell.

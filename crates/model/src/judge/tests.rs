@@ -67,6 +67,75 @@ fn verdict(text: &str, measured: &[Measured]) -> Verdict {
         .unwrap()
 }
 
+/// With criteria for these measures, 99% against 90%.
+fn plan(measures: &[&str]) -> Plan {
+    let criteria = measures.iter().map(|name| Criterion {
+        suite: suite(),
+        name: (*name).into(),
+        target: 99.0,
+        margin: 9.0,
+    });
+    Plan {
+        project: "p".into(),
+        module: "m".into(),
+        focus: "connectivity".into(),
+        criteria_mode: "threshold".into(),
+        proof_mode: "all-evidence".into(),
+        fleet: "f".into(),
+        runs_on: "twin t".into(),
+        nodes: Vec::new(),
+        families: crate::family::Family::ipv4_alone(),
+        sample: None,
+        suites: connectivity(),
+        expressions: Vec::new(),
+        baseline: None,
+        criteria: criteria.collect(),
+        budget: 100,
+        payload_bytes: 1,
+        timeout_ms: 1,
+        cooloff_seconds: 0,
+        regression_tolerance: 0.0,
+        soak_seconds: Vec::new(),
+        stack: None,
+        harness_version: "0".into(),
+    }
+}
+
+#[test]
+fn a_suite_goes_on_while_something_can_still_be_decided() {
+    let wants = |plan: &Plan, had: &[Measured]| wants_another_round(plan, &yielded(had), &suite());
+    let plan = plan(&["direct", "relay"]);
+    let (few, enough) = (trials("direct", "b", 5, 0), trials("relay", "b", 60, 0));
+    assert!(wants(&plan, &[few.clone(), enough.clone()]));
+    let proved = trials("direct", "b", 60, 0);
+    assert!(!wants(&plan, &[proved, enough.clone()]), "all is decided");
+    assert!(!wants(&plan, &[enough]), "no round has yielded any");
+    let refuted = trials("relay", "b", 0, 20);
+    assert!(!wants(&plan, &[few.clone(), refuted.clone()]), "it stands");
+
+    let earlier = [trials("direct", "b", 72, 0)];
+    let baseline = Baseline::of("before".into(), &plan.suites, &yielded(&earlier), 0.0, 0.0);
+    let compared = Plan {
+        baseline: Some(baseline),
+        ..plan
+    };
+    assert!(wants(&compared, &[few, refuted]), "as many as before");
+}
+
+#[test]
+fn criteria_of_one_name_are_told_apart_by_their_suites() {
+    let mut plan = plan(&["direct", "relay"]);
+    plan.criteria.push(Criterion {
+        suite: SuiteName::new("sync"),
+        ..plan.criteria[1].clone()
+    });
+    let judgement = judge(&plan, &yielded(&[]));
+    let names: Vec<&str> = judgement.criteria.iter().map(|c| c.name.as_str()).collect();
+    assert_eq!(names, ["direct", "connectivity/relay", "sync/relay"]);
+    assert!(judgement.criteria[2].is_of(&SuiteName::new("sync"), "relay"));
+    assert!(!judgement.criteria[2].is_of(&suite(), "relay"));
+}
+
 #[test]
 fn what_was_not_measured_is_inconclusive() {
     assert_eq!(verdict("direct >= 10", &[]), Verdict::Inconclusive);

@@ -172,7 +172,7 @@ pub fn course(out: &mut String, proof: &Proof) {
         "every criterion in every TEST, each judged on its own attempts",
     );
     out.push_str("<div class=\"trends\">\n");
-    for criterion in &proof.plan.criteria {
+    for criterion in &proof.criteria {
         put!(
             out,
             "<figure>{}<figcaption>{}</figcaption></figure>\n",

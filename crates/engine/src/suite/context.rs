@@ -7,6 +7,7 @@ use std::time::Duration;
 use model::attempt::{Attempt, Cell, Matrix, Pair};
 use model::cells::cells;
 use model::event::{Event, Plan};
+use model::family::Family;
 use model::inventory::{NodeName, PeerId};
 use model::judge::{self, Want};
 use model::measure::{Measured, Trial, Values};
@@ -56,10 +57,13 @@ impl<'a> Context<'a> {
             .with(|run| !ends.iter().any(|node| run.degraded.contains_key(*node)))
     }
 
-    /// The nodes that a suite of steps has testers on now, in the plan's order.
-    pub fn usable_nodes(&self) -> Vec<NodeName> {
+    /// The nodes that have testers now, with an address of this family, in the plan's order.
+    pub fn usable_nodes(&self, family: Family) -> Vec<NodeName> {
         let planned = self.plan.nodes.iter().map(|node| &node.name);
-        let there = planned.filter(|name| self.testers.first_of(name).is_some());
+        let there = planned.filter(|name| {
+            let tester = self.testers.first_of(name);
+            tester.is_some_and(|tester| tester.address(family).is_some())
+        });
         self.recorder.with(|run| {
             there
                 .filter(|name| !run.degraded.contains_key(*name))

@@ -107,7 +107,7 @@ impl After<'_> {
             ));
         }
         let fleet = &self.context.settings.fleet;
-        let usable = self.context.usable_nodes();
+        let usable = self.context.usable_nodes(Family::Ipv4);
         let nats = usable.iter().filter_map(|name| fleet.node(name));
         let nats = nats.filter_map(|node| Some((node, node.nat.as_ref()?.spec)));
         self.context

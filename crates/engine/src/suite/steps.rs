@@ -32,7 +32,8 @@ pub async fn perform(
     context.check_capability(suite)?;
     for round in context.first_round(suite).. {
         context.doing(&format!("{}: round {}", suite.name, round + 1));
-        let nodes = context.usable_nodes();
+        let family = context.plan.families.first().copied().unwrap_or_default();
+        let nodes = context.usable_nodes(family);
         let Some(mut session) = Session::open(context, suite, round, nodes).await? else {
             return Ok(());
         };

@@ -65,16 +65,13 @@ impl After<'_> {
     }
 
     fn couples(&self) -> Vec<Couple<'_>> {
-        if !self.context.plan.families.contains(&Family::Ipv4) {
-            return Vec::new();
-        }
         let fleet = &self.context.settings.fleet;
-        let usable = self.context.usable_nodes();
+        let usable = self.context.usable_nodes(Family::Ipv4);
         let nodes = usable.iter().filter_map(|name| fleet.node(name));
         let boxes = nodes.filter_map(|node| {
             let spec = node.nat.as_ref()?.spec;
             let is_nat = matches!(spec.end(), End::Nat { .. });
-            (is_nat && node.address_in(Family::Ipv4).is_some()).then_some(Boxed { node, spec })
+            is_nat.then_some(Boxed { node, spec })
         });
         couples(&boxes.collect::<Vec<_>>())
     }
